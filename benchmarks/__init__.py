@@ -1,0 +1,10 @@
+"""What exatlas costs, side by side with the bare floor and the vendor's own client, against one loopback server.
+
+``server``    a RunPod-like cloud, fast enough not to be what is measured
+``clients``   the same few operations in exatlas, in a bare aiohttp loop, and in the `runpod` package
+``measures``  what is measured, each in a child process of its own
+``plan``      which measures with which numbers, and the targets
+``report``    medians, ratios, tables, JSON
+
+Run ``python -m benchmarks``, or ``python -m benchmarks --quick`` for a first look in under a minute.
+"""

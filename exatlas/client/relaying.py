@@ -1,0 +1,57 @@
+"""The one layer between a provider's generator and its reader."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import TypeVar
+
+from exatlas.cancellation import Deadline, outlive
+from exatlas.clock import SystemClock
+from exatlas.errors import JobError, NotFoundError
+from exatlas.protocols import Clock, Context
+
+T = TypeVar("T")
+
+PATIENCE_S = 30.0
+"""How long cancelling a job that was left behind may take."""
+
+_log = logging.getLogger("exatlas.client")
+_REAL = SystemClock()
+
+
+async def relay(
+    open_stream: Callable[[Context], AsyncGenerator[T, None]],
+    make_context: Callable[[], Awaitable[Context]],
+    *,
+    abandon: Callable[[], Awaitable[None]] | None = None,
+    clock: Clock = _REAL,
+) -> AsyncGenerator[T, None]:
+    """Yield what the provider yields, and close its generator on every way out.
+
+    ``abandon`` is called, shielded and bounded, when the reader leaves before the end.
+    """
+    over = False
+    try:
+        items = open_stream(await make_context())
+        try:
+            async for item in items:
+                yield item
+            over = True
+        finally:
+            await items.aclose()
+    except (JobError, NotFoundError):
+        over = True
+        raise
+    finally:
+        if abandon is not None and not over:
+            ended = await outlive(lambda: _abandoned(abandon, clock))
+            if ended.interrupted:
+                raise asyncio.CancelledError
+
+
+async def _abandoned(abandon: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    try:
+        async with Deadline(clock, PATIENCE_S):
+            await abandon()
+    except Exception:  # noqa: BLE001 - supervised boundary: the reader leaves, and must not trip over this
+        _log.exception("a job whose reader left could not be cancelled, and may still be running")

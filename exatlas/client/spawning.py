@@ -1,0 +1,225 @@
+"""Rent without losing: a create is always finished, and a machine that nobody will get is terminated.
+
+What cannot be done is said loudly: on the logger ``exatlas.client`` at ERROR level, with the launch id.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+
+from exatlas.cancellation import Deadline, outlive
+from exatlas.errors import (
+    AtlasError,
+    CleanupError,
+    ConfigError,
+    ForbiddenError,
+    OutcomeUnknownError,
+    ProviderBrokenError,
+    ReplyShapeError,
+    TransportError,
+    UnauthorizedError,
+    UnsupportedError,
+    ValidationError,
+)
+from exatlas.launch import LOOKS_S
+from exatlas.protocols import Clock, Context, Provider
+from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
+
+PATIENCE_S = 60.0
+"""How long a create goes on after its caller was cancelled, and how long a termination is tried."""
+WAITS_S = (0.5, 1, 2, 4, 8, 16)
+"""Waits between the attempts at a termination."""
+
+_HOPELESS = (ConfigError, UnsupportedError, ValidationError, UnauthorizedError, ForbiddenError)
+
+_log = logging.getLogger("exatlas.client")
+
+Terminate = Callable[[str], Awaitable[None]]
+"""Destroys the machine with that id."""
+
+
+async def spawn(provider: Provider, request: ComputeRequest, ctx: Context) -> Compute:
+    """Let the provider rent one machine, in a task that outlives the caller's cancellation.
+
+    When cancelled, the create is finished (for up to a minute), the machine that came is terminated, and the
+    cancellation goes on.
+    """
+    create = asyncio.create_task(_create(provider, request, ctx), name=f"exatlas spawn {ctx.launch_id}")
+    try:
+        return await asyncio.shield(create)
+    except asyncio.CancelledError:
+        await outlive(lambda: _abandon(create, provider, ctx))
+        raise
+
+
+async def terminate_surely(terminate: Terminate, compute_id: str, clock: Clock) -> Exception | None:
+    """Terminate, several times if need be, within a minute. Gives the last failure instead of raising it."""
+    failure: Exception | None = None
+    try:
+        async with Deadline(clock, PATIENCE_S):
+            for wait_s in (*WAITS_S, None):
+                try:
+                    await terminate(compute_id)
+                except Exception as error:  # noqa: BLE001 - supervised boundary: whatever happens, the machine must go
+                    failure = error
+                else:
+                    return None
+                if wait_s is None or isinstance(failure, _HOPELESS):
+                    return failure
+                await clock.sleep(wait_s)
+    except TimeoutError as error:
+        return failure or error
+    return failure
+
+
+class Rental:
+    """A machine for the length of an ``async with`` block: terminated on every way out. Good for one block."""
+
+    def __init__(self, spawn: Callable[[], Awaitable[Compute]], terminate: Terminate, clock: Clock) -> None:
+        self._spawn = spawn
+        self._terminate = terminate
+        self._clock = clock
+        self._compute: Compute | None = None
+
+    async def __aenter__(self) -> Compute:
+        if self._compute is not None:
+            raise ConfigError("a rental is good for one block; call rent() again", operation="rent")
+        self._compute = await self._spawn()
+        return self._compute
+
+    async def __aexit__(
+        self, cls: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        compute = self._compute
+        if compute is None:
+            return
+        ended = await outlive(lambda: self._end(compute))
+        if ended.value is not None:
+            loud = _cleanup_error(compute, ended.value)
+            if error is None and not ended.interrupted:
+                raise loud from ended.value
+            if error is not None:
+                error.add_note(str(loud))
+        if ended.interrupted:
+            raise asyncio.CancelledError
+
+    async def _end(self, compute: Compute) -> Exception | None:
+        failure = await terminate_surely(self._terminate, compute.id, self._clock)
+        if failure is not None:
+            _log.error("%s", _cleanup_error(compute, failure), exc_info=failure)
+        return failure
+
+
+async def _create(provider: Provider, request: ComputeRequest, ctx: Context) -> Compute:
+    try:
+        compute = await provider.spawn_compute(request, ctx)
+    except AtlasError:
+        raise
+    except Exception:
+        _log.exception(
+            "%s failed in an unexpected way while renting; there may be a machine with launch id %s",
+            ctx.provider,
+            ctx.launch_id,
+        )
+        raise
+    if not isinstance(compute, Compute):
+        raise OutcomeUnknownError(
+            f"the provider gave {type(compute).__name__} instead of a Compute; there may be a machine with launch id "
+            f"{ctx.launch_id}",
+            launch_id=ctx.launch_id,
+            provider=ctx.provider,
+            operation="spawn_compute",
+        )
+    return compute
+
+
+async def _abandon(create: asyncio.Task[Compute], provider: Provider, ctx: Context) -> None:
+    """Finish a create that nobody waits for any more, and give back what it rented. Safe to repeat."""
+    try:
+        async with Deadline(ctx.clock, PATIENCE_S):
+            await asyncio.wait([create])
+    except TimeoutError:
+        create.cancel()
+        await asyncio.wait([create], timeout=1)
+        if not create.done() or create.cancelled():
+            _log.error(
+                "a cancelled spawn at %s did not end within %g s; there may be a machine with launch id %s",
+                ctx.provider,
+                PATIENCE_S,
+                ctx.launch_id,
+            )
+            return
+    compute_id = await _came_of(create, provider, ctx)
+    if compute_id is None:
+        return
+    failure = await terminate_surely(lambda found: provider.terminate(found, ctx), compute_id, ctx.clock)
+    if failure is None:
+        _log.info("a spawn was cancelled, and its machine %s was terminated", compute_id)
+    else:
+        _log.error(
+            "compute %s of a cancelled spawn at %s (launch id %s) could not be terminated, and is probably billing",
+            compute_id,
+            ctx.provider,
+            ctx.launch_id,
+            exc_info=failure,
+        )
+
+
+async def _came_of(create: asyncio.Task[Compute], provider: Provider, ctx: Context) -> str | None:
+    """The id of the machine that an ended create rented, or None."""
+    if create.cancelled():
+        # Somebody cancelled the create itself, as an event loop does that shuts down: its answer is lost.
+        return await _search(provider, ctx)
+    error = create.exception()
+    if error is None:
+        return create.result().id
+    if not _in_doubt(error):
+        return None
+    if not isinstance(error, OutcomeUnknownError):
+        return await _search(provider, ctx)
+    _log.error(
+        "a cancelled spawn at %s ended in doubt; there may be a machine with launch id %s",
+        ctx.provider,
+        ctx.launch_id,
+        exc_info=error,
+    )
+    return None
+
+
+def _in_doubt(error: BaseException) -> bool:
+    """Whether there may be a machine all the same. Providers that create once have settled most of these already."""
+    if isinstance(error, TransportError):
+        return error.delivered is not False
+    return not isinstance(error, AtlasError) or isinstance(
+        error, OutcomeUnknownError | ProviderBrokenError | ReplyShapeError
+    )
+
+
+async def _search(provider: Provider, ctx: Context) -> str | None:
+    """Look for the machine of a create whose answer is lost, over the listing lag."""
+    for wait_s in (0, *LOOKS_S):
+        await ctx.clock.sleep(wait_s)
+        try:
+            machines = await provider.list_compute(ComputeFilter(), ctx)
+        except Exception:  # noqa: BLE001 - supervised boundary: a failed look says nothing; the next may get through
+            _log.debug("looking for launch %s failed", ctx.launch_id, exc_info=True)
+            continue
+        for machine in machines:
+            if machine.launch_id == ctx.launch_id:
+                return machine.id
+    _log.error(
+        "a spawn at %s was cut off, and no machine with launch id %s has shown up; there may be one all the same",
+        ctx.provider,
+        ctx.launch_id,
+    )
+    return None
+
+
+def _cleanup_error(compute: Compute, failure: Exception) -> CleanupError:
+    return CleanupError(
+        f"compute {compute.id!r} could not be terminated and is probably still billing: {failure}",
+        compute_id=compute.id,
+        provider=compute.provider,
+        operation="terminate",
+    )

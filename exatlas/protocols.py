@@ -1,0 +1,205 @@
+"""Every contract on one page: what a provider must be, and what it is given.
+
+A provider takes everything it needs from its arguments. It reads no environment, keeps no session and owns no task.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from attrs import field, frozen
+
+from exatlas.capabilities import Capability
+from exatlas.messages import HttpCall, HttpReply, RequestRecord
+from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
+from exatlas.records.gpu import GpuType
+from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
+
+Hook = Callable[[RequestRecord], None]
+"""Hears about each attempt at each request, after it ended. Called in the event loop: be quick, do not raise."""
+
+Credential = str | Callable[[], Awaitable[str]]
+"""A key, or a coroutine function that fetches the present one; it is asked before every operation, for rotation."""
+
+
+class Clock(Protocol):
+    """Where time comes from. Tests turn one by hand; everything that waits or stamps goes through it."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never jump."""
+        ...
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait. Safe to cancel."""
+        ...
+
+
+class ByteStream(Protocol):
+    """A reply whose body arrives over time."""
+
+    status: int
+    headers: Mapping[str, str]
+    """Names in lower case."""
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, in pieces of any size. Raises TransportError when the connection breaks."""
+        ...
+
+    async def read(self) -> bytes:
+        """The whole body, bounded by the call's `max_reply_bytes`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Give the connection back, or cut it if the body was not read to its end. Safe to repeat."""
+        ...
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Moves one HTTP call. Never retries, never raises for a status, never follows a redirect."""
+
+    async def send(self, call: HttpCall, /) -> HttpReply:
+        """Send and read the whole reply.
+
+        Cancelling cuts the connection; whether the cloud acted cannot be known then.
+
+        Raises:
+            TransportError: no usable reply; `delivered` is False when nothing can have reached the cloud.
+        """
+        ...
+
+    async def open(self, call: HttpCall, /) -> ByteStream:
+        """Send and return as soon as the head of the reply is in. `timeout_s` bounds the wait for that head."""
+        ...
+
+    async def aclose(self) -> None:
+        """Cut every connection. Safe to repeat."""
+        ...
+
+
+@frozen(kw_only=True)
+class UrlSetting:
+    """One base URL of a provider: what it is by default, and which variable may replace it."""
+
+    default: str | None
+    """None when there is no such thing as a default (a URL of the user's own)."""
+    env: str | None = None
+
+
+@frozen(kw_only=True)
+class ProviderSettings:
+    """What the client must resolve from arguments and environment before it can call a provider."""
+
+    key_env: tuple[str, ...] = ()
+    """Environment variables that may hold the key, first found wins."""
+    needs_key: bool = True
+    urls: Mapping[str, UrlSetting] = field(factory=dict)
+    """Base URLs by name. The first is the provider's main API."""
+
+
+@frozen(kw_only=True)
+class Context:
+    """Everything a provider may use while it serves one call."""
+
+    provider: str
+    """The provider's name, for errors and records."""
+    api_key: str | None = field(default=None, repr=False)
+    base_urls: Mapping[str, str] = field(factory=dict)
+    """Resolved base URLs by the names of the provider's settings, without a trailing slash."""
+    transport: Transport
+    clock: Clock
+    hooks: tuple[Hook, ...] = ()
+    timeout_s: float | None = None
+    """The caller's deadline for one request, or None for the provider's own choice."""
+    launch_id: str | None = None
+    """The mark of the spawn in progress; the provider writes it where its cloud keeps it."""
+    strict_stream: bool = False
+    """Whether a stream that lost chunks raises StreamGapError instead of marking the next chunk."""
+    account: str = ""
+    """Fingerprint of provider and key: the same for the same account, and useless for getting in."""
+
+    @property
+    def base_url(self) -> str | None:
+        """The main API's base URL."""
+        return next(iter(self.base_urls.values()), None)
+
+
+class Provider(Protocol):
+    """What every provider has. The optional operations are listed in :class:`OptionalOperations`."""
+
+    name: ClassVar[str]
+    capabilities: ClassVar[frozenset[Capability]]
+    """What callers may rely on. Declared and missing, or present and undeclared, both fail the conformance suite."""
+    settings: ClassVar[ProviderSettings]
+
+    async def spawn_compute(self, request: ComputeRequest, ctx: Context, /) -> Compute:
+        """Rent one machine, marked with `ctx.launch_id`. Sends one create; see `exatlas.launch` for the rules.
+
+        Raises:
+            NoCapacityError, QuotaError, InsufficientFundsError: nothing was rented.
+            OutcomeUnknownError: something may have been rented and was not found.
+        """
+        ...
+
+    async def get_compute(self, compute_id: str, ctx: Context, /) -> Compute:
+        """Read one machine. Raises NotFoundError for an id the account does not have."""
+        ...
+
+    async def list_compute(self, filters: ComputeFilter, ctx: Context, /) -> list[Compute]:
+        """Read all machines that pass the filter, over all pages."""
+        ...
+
+    async def terminate(self, compute_id: str, ctx: Context, /) -> None:
+        """Destroy the machine. Repeating it, or naming one that is gone, is not an error."""
+        ...
+
+
+class OptionalOperations(Protocol):
+    """Operations that need a capability; a provider has exactly those it declares."""
+
+    async def stop(self, compute_id: str, ctx: Context, /) -> None:
+        """Pause, keeping the volume. Stopping a stopped machine is not an error."""
+        ...
+
+    async def start(self, compute_id: str, ctx: Context, /) -> None:
+        """Resume. Starting a running machine is not an error. Raises NoCapacityError when its host is full."""
+        ...
+
+    async def list_gpu_types(self, ctx: Context, /) -> list[GpuType]:
+        """Models, prices and stock, one record per model and kind of cloud."""
+        ...
+
+    async def run_job(self, request: JobRequest, ctx: Context, /) -> Job:
+        """Submit once. In `sync` mode, wait for the end up to the request's timeout and give the job as it then is."""
+        ...
+
+    async def get_job(self, job: JobRef, ctx: Context, /) -> Job:
+        """Read one job."""
+        ...
+
+    async def cancel_job(self, job: JobRef, ctx: Context, /) -> None:
+        """Stop a queued or running job. Cancelling a finished job is not an error."""
+        ...
+
+    def stream_job(self, job: JobRef, ctx: Context, /) -> AsyncGenerator[JobChunk, None]:
+        """Yield chunks as they come. Ends for a completed job, raises a JobError for any other end."""
+        ...
+
+    def stream_events(
+        self, endpoint: str, path: str, body: Any, ctx: Context, /, *, done: str | None, idle_s: float
+    ) -> AsyncGenerator[StreamEvent, None]:
+        """POST `body` to a route of the endpoint's own and yield the events of its answer. Sent once, never repeated.
+
+        `done` is the data that announces the end, or None where the server simply closes.
+        """
+        ...
+
+    def stream_logs(
+        self, compute_id: str, ctx: Context, /, *, tail: int | None, follow: bool
+    ) -> AsyncGenerator[LogLine, None]:
+        """Yield log lines, oldest first: the last `tail` (None: the cloud's default), then new ones while `follow`."""
+        ...

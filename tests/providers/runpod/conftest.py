@@ -1,0 +1,277 @@
+"""Fixtures for RunPod: sample tables, the fake in process and on loopback, and its published API document as a judge.
+
+An argument named ``<folder>_sample`` runs the test once for every file in ``samples/<folder>``, and one named
+``judged_sample`` for every file that names an operation of the published document.
+"""
+
+import inspect
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+from urllib.parse import parse_qs, urlsplit
+
+import aiohttp
+import orjson
+import pytest
+from attrs import evolve, frozen
+
+from exatlas.clock import ManualClock, SystemClock
+from exatlas.messages import HttpCall, HttpReply, Repeat
+from exatlas.protocols import ByteStream, Context
+from exatlas.providers.runpod.fake import FakeRunPod
+from exatlas.providers.runpod.provider import RunPodProvider
+from exatlas.testing.clouds import serve
+from exatlas.transport.aiohttp import AiohttpTransport
+from exatlas.transport.inprocess import InProcessTransport
+
+SAMPLES = Path(__file__).parent / "samples"
+DOCUMENT = Path(__file__).parents[4] / "shared" / "specs" / "runpod-rest-v2.json"
+KEY = "rpa_FAKEKEY0123456789"
+URLS = {
+    "rest": "https://api.runpod.io/v2",
+    "runtime": "https://api.runpod.ai/v2",
+    "balanced": "https://{endpoint}.api.runpod.ai",
+}
+
+
+DEPARTURES = {
+    b'{"error":"not enough free GPUs on the host machine"}': "a start refusal that is no problem document, seen live",
+    b'"count":0': "a pod that came back without GPUs, which the document's minimum of 1 rules out",
+}
+"""What RunPod has been seen to send against its own document, and the fake sends too."""
+
+
+@frozen
+class Sample:
+    """One reply as the cloud sends it, and what we must make of it."""
+
+    name: str
+    reply: HttpReply
+    body: Any
+    expect: dict[str, Any]
+    source: str
+    spec: str | None
+    """The operation of the published document whose reply this is; None where it is none of them."""
+
+
+def load(path: Path) -> Sample:
+    case = json.loads(path.read_text())
+    body = case.get("body")
+    content = case["text"].encode() if "text" in case else orjson.dumps(body)
+    headers = {"content-type": "application/json", **case.get("headers", {})}
+    reply = HttpReply(status=case.get("status", 200), headers=headers, body=content)
+    assert case["source"], path
+    assert case["date"], path
+    return Sample(path.stem, reply, body, case.get("expect", {}), case["source"], case.get("spec"))
+
+
+def samples(folder: str) -> list[Sample]:
+    found = [load(path) for path in sorted((SAMPLES / folder).glob("*.json"))]
+    assert found, f"no samples in {folder}"
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    for name in metafunc.fixturenames:
+        if name == "judged_sample":
+            folders = sorted(path.name for path in SAMPLES.iterdir())
+            judged = {f"{folder}-{case.name}": case for folder in folders for case in samples(folder) if case.spec}
+            metafunc.parametrize(name, list(judged.values()), ids=list(judged))
+        elif name.endswith("_sample"):
+            cases = samples(name.removesuffix("_sample"))
+            metafunc.parametrize(name, cases, ids=[case.name for case in cases])
+
+
+class Judge:
+    """The published document, asked whether a request or a reply is one of its own."""
+
+    def __init__(self) -> None:
+        openapi_core = pytest.importorskip("openapi_core")
+        settings = openapi_core.Config(extra_media_type_deserializers={"application/problem+json": orjson.loads})
+        self._document = openapi_core.OpenAPI.from_file_path(str(DOCUMENT), config=settings)
+        self.checked = 0
+
+    @property
+    def Invalid(self) -> type[Exception]:  # noqa: N802 - it is a class
+        """What a judgement raises."""
+        from openapi_core.exceptions import OpenAPIError  # noqa: PLC0415 - only where the document is there
+
+        return OpenAPIError
+
+    def fields(self, schema: str) -> set[str]:
+        """The names of all properties of a documented body, through what it is composed of."""
+        schemas = json.loads(DOCUMENT.read_text())["components"]["schemas"]
+
+        def walk(node: dict[str, Any]) -> set[str]:
+            if "$ref" in node:
+                return walk(schemas[node["$ref"].rsplit("/", 1)[1]])
+            return set(node.get("properties", ())).union(*(walk(part) for part in node.get("allOf", ())))
+
+        return walk(schemas[schema])
+
+    def words(self, schema: str) -> set[str]:
+        """The words of a documented enumeration."""
+        return set(json.loads(DOCUMENT.read_text())["components"]["schemas"][schema]["enum"])
+
+    def request(self, call: HttpCall) -> Any:
+        """Check a call's path, query and body; gives the request for :meth:`reply`."""
+        from openapi_core.testing import MockRequest  # noqa: PLC0415 - only where the document is there
+
+        parts = urlsplit(call.url)
+        request = MockRequest(
+            "https://api.runpod.io",
+            call.method,
+            parts.path,
+            args={name: values[0] for name, values in parse_qs(parts.query).items()},
+            headers=dict(call.headers),
+            data=call.body,
+            content_type="application/json" if call.body is not None else "",
+        )
+        self._document.validate_request(request)
+        self.checked += 1
+        return request
+
+    def reply(self, request: Any, reply: HttpReply) -> None:
+        """Check a reply to a request; empty replies and event streams have nothing to check."""
+        from openapi_core.testing import MockResponse  # noqa: PLC0415 - only where the document is there
+
+        kind = reply.headers.get("content-type", "").partition(";")[0]
+        if reply.status == 204 or "json" not in kind:
+            return
+        self._document.validate_response(request, MockResponse(reply.body, reply.status, content_type=kind))
+        self.checked += 1
+
+
+@pytest.fixture(scope="session")
+def judge_if_there() -> Judge | None:
+    return Judge() if DOCUMENT.exists() else None
+
+
+@pytest.fixture(scope="session")
+def judge(judge_if_there: Judge | None) -> Judge:
+    if judge_if_there is None:
+        pytest.skip("RunPod's published API document is not beside this checkout")
+    return judge_if_there
+
+
+class JudgedTransport:
+    """Has every management call and every honest reply checked against the published document."""
+
+    def __init__(self, fake: FakeRunPod, judge: Judge | None) -> None:
+        self._inner = InProcessTransport(fake.handle)
+        self._fake = fake
+        self._judge = judge
+
+    async def send(self, call: HttpCall, /) -> HttpReply:
+        faults = self._fake.faults_hit
+        request = self._judge.request(call) if self._judge and self._judged(call) else None
+        reply = await self._inner.send(call)
+        departs = any(mark in reply.body for mark in DEPARTURES)
+        if self._judge and request is not None and faults == self._fake.faults_hit and not departs:
+            self._judge.reply(request, reply)
+        return reply
+
+    def _judged(self, call: HttpCall) -> bool:
+        """Calls to REST v2, but for those that carry an unknown field on purpose."""
+        return call.url.startswith(URLS["rest"]) and b"unjudged" not in (call.body or b"")
+
+    async def open(self, call: HttpCall, /) -> ByteStream:
+        return await self._inner.open(call)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(auto=True)
+
+
+@pytest.fixture
+def fake(clock: ManualClock) -> FakeRunPod:
+    return FakeRunPod(clock, api_key=KEY)
+
+
+@pytest.fixture
+def context(clock: ManualClock, judge_if_there: Judge | None) -> Callable[..., Context]:
+    """A context over any fake, in process."""
+
+    def build(fake: FakeRunPod, **changes: Any) -> Context:
+        ctx = Context(
+            provider="runpod",
+            api_key=KEY,
+            base_urls=URLS,
+            transport=JudgedTransport(fake, judge_if_there),
+            clock=fake.clock,
+            account=f"account-{id(fake)}",
+        )
+        return evolve(ctx, **changes)
+
+    return build
+
+
+@pytest.fixture
+def ctx(context: Callable[..., Context], fake: FakeRunPod) -> Context:
+    return context(fake)
+
+
+@pytest.fixture
+def provider() -> RunPodProvider:
+    return RunPodProvider()
+
+
+@pytest.fixture
+def a_call() -> HttpCall:
+    """A call to judge replies by."""
+    return HttpCall(
+        provider="runpod",
+        operation="get_compute",
+        method="GET",
+        url="https://api.runpod.io/v2/pods/x",
+        template="/v2/pods/{id}",
+        repeat=Repeat.SAFE,
+        secrets=(KEY, "s3cr3t-value"),
+    )
+
+
+@pytest.fixture
+async def loopback() -> AsyncIterator[tuple[FakeRunPod, Context]]:
+    """The fake behind a real socket, and a context with the real transport."""
+    fake = FakeRunPod(SystemClock(), api_key=KEY)
+    async with serve(fake.handle) as origin:
+        transport = AiohttpTransport()
+        try:
+            yield (
+                fake,
+                Context(
+                    provider="runpod",
+                    api_key=KEY,
+                    base_urls={"rest": f"{origin}/v2", "runtime": f"{origin}/v2", "balanced": origin},
+                    transport=transport,
+                    clock=SystemClock(),
+                    account=f"loopback-{origin}",
+                ),
+            )
+        finally:
+            await transport.aclose()
+
+
+@pytest.fixture
+def http(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """aioresponses, mended for the aiohttp versions whose ClientResponse wants a `stream_writer`."""
+    aioresponses = pytest.importorskip("aioresponses")
+    original = aiohttp.ClientResponse.__init__
+    if "stream_writer" in inspect.signature(original).parameters:
+
+        def patient(self: Any, *args: Any, **kwargs: Any) -> None:
+            if "stream_writer" not in kwargs:
+                writer = Mock()
+                writer.output_size = 0
+                kwargs["stream_writer"] = writer
+            original(self, *args, **kwargs)
+
+        monkeypatch.setattr(aiohttp.ClientResponse, "__init__", patient)
+    with aioresponses.aioresponses() as mocked:
+        yield mocked

@@ -1,0 +1,60 @@
+"""The README's examples run, and its table of capabilities is what the providers say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from exatlas.capabilities import Capability
+from exatlas.providers import builtins
+
+README = Path(__file__).parent.parent / "README.md"
+NOT_RUN = "<!-- not run: needs an account -->\n"
+
+
+def examples() -> list[str]:
+    text = README.read_text()
+    blocks = re.finditer(rf"(?P<skip>{re.escape(NOT_RUN)})?```python\n(?P<code>.*?)```", text, re.DOTALL)
+    return [block["code"] for block in blocks if not block["skip"]]
+
+
+@pytest.mark.parametrize("code", examples(), ids=lambda code: code.strip().splitlines()[-1][:40])
+def test_an_example_runs_without_warnings(code, tmp_path):
+    script = tmp_path / "example.py"
+    script.write_text(code)
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("RUNPOD_", "EXATLAS_"))}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, env=clean, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_skipped_examples_at_least_compile():
+    text = README.read_text()
+    skipped = re.findall(rf"{re.escape(NOT_RUN)}```python\n(.*?)```", text, re.DOTALL)
+    assert skipped
+    for code in skipped:
+        compile(f"async def example(atlas):\n{'    '.join(['', *code.splitlines(keepends=True)])}", "README.md", "exec")
+
+
+def capability_table() -> str:
+    """The table as it must stand in the README; paste this when the test fails."""
+    columns = sorted(builtins(), key=lambda provider: provider.name)
+    rows = [
+        "| capability | " + " | ".join(provider.name for provider in columns) + " |",
+        "|---|" + "---|" * len(columns),
+    ]
+    for capability in Capability:
+        marks = ("yes" if capability in provider.capabilities else "no" for provider in columns)
+        rows.append(f"| `{capability.value}` | {' | '.join(marks)} |")
+    return "\n".join(rows)
+
+
+def test_the_capability_table_is_what_the_providers_declare():
+    text = README.read_text()
+    found = re.search(r"<!-- capabilities: begin -->\n(.*?)\n?<!-- capabilities: end -->", text, re.DOTALL)
+    assert found
+    assert found[1] == capability_table()
