@@ -117,6 +117,11 @@ class AtlasError(Exception):
         line = f"{text} ({', '.join(facts)})" if facts else text
         return " ".join(line.split())
 
+    def extend(self, fact: str) -> None:
+        """Add one more fact to the end of the message."""
+        self.message = f"{self.message.rstrip('.')}; {fact}"
+        self.args = (self.message,)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__.copy())
 

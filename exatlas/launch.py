@@ -2,9 +2,18 @@
 
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from exatlas.errors import AtlasError, OutcomeUnknownError, ProviderBrokenError, ReplyShapeError, TransportError
+from exatlas.errors import (
+    AtlasError,
+    ForbiddenError,
+    NoCapacityError,
+    OutcomeUnknownError,
+    ProviderBrokenError,
+    ProviderError,
+    ReplyShapeError,
+    TransportError,
+)
 from exatlas.protocols import Context
 from exatlas.records.compute import Compute
 
@@ -30,6 +39,35 @@ def launch_of(name: str | None) -> str | None:
     return found[1] if found else None
 
 
+def may_have_acted(error: BaseException) -> bool:
+    """Whether a call may have been carried out although it ended in this error."""
+    if isinstance(error, TransportError):
+        return error.delivered is not False
+    return isinstance(error, ProviderBrokenError | ReplyShapeError)
+
+
+async def in_order(attempts: Iterable[tuple[str, Callable[[], Awaitable[Compute]]]]) -> Compute:
+    """Rent by the first attempt that is not refused for want of capacity, or of the right to that very thing.
+
+    Each attempt comes with the words for what it asks, such as "H100 in eu-west"; there must be at least one.
+
+    Raises:
+        NoCapacityError: no attempt found anything free; the message lists what was tried.
+        ForbiddenError: the account may have none of it.
+    """
+    refused: list[tuple[str, ProviderError]] = []
+    for what, create in attempts:
+        try:
+            return await create()
+        except (NoCapacityError, ForbiddenError) as error:
+            refused.append((what, error))
+    shortages = [error for _, error in refused if isinstance(error, NoCapacityError)]
+    last = shortages[-1] if shortages else refused[-1][1]
+    if len(refused) > 1:
+        last.extend(f"tried {', '.join(what for what, _ in refused)}")
+    raise last
+
+
 async def create_once(
     create: Callable[[], Awaitable[Compute]],
     find: Callable[[], Awaitable[Compute | None]],
@@ -48,11 +86,9 @@ async def create_once(
     """
     try:
         return await create()
-    except TransportError as error:
-        if error.delivered is False:
+    except AtlasError as error:
+        if not may_have_acted(error):
             raise
-        cause: AtlasError = error
-    except (ProviderBrokenError, ReplyShapeError) as error:
         cause = error
     for wait_s in looks:
         await ctx.clock.sleep(wait_s)

@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Self
 
 from exatlas.errors import ReplyShapeError
+from exatlas.messages import HttpReply
 
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -152,6 +153,11 @@ class Fields:
 
     def _fault(self, key: str, value: Any, expected: str) -> ReplyShapeError:
         return _fault(f"{self.path}{_step(key)}", value, expected, missing=key not in self.raw)
+
+
+def body_of(reply: HttpReply) -> Fields:
+    """The object that is a reply's body."""
+    return Fields(reply.json())
 
 
 def objects_of(value: Any, path: str = "$") -> list[Fields]:

@@ -16,8 +16,9 @@ from exatlas.providers.runpod import gpus
 from exatlas.providers.runpod.flavors import is_size
 from exatlas.providers.runpod.normalize import without_env
 from exatlas.providers.runpod.resources import Kind
-from exatlas.providers.runpod.translate import CPU_DISK_GB, merge, milliseconds
+from exatlas.providers.runpod.translate import CPU_DISK_GB, milliseconds
 from exatlas.records import checks
+from exatlas.transport.calls import merge
 from exatlas.transport.shape import Fields
 
 _KIND = Kind("endpoint", "/serverless", "endpoints")

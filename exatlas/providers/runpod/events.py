@@ -10,10 +10,10 @@ from typing import Any
 from exatlas.errors import ValidationError
 from exatlas.messages import HttpCall, HttpReply, Repeat, encode
 from exatlas.protocols import Context
-from exatlas.providers.runpod.calls import segment
 from exatlas.providers.runpod.refusals import refusal
 from exatlas.records.job import StreamEvent
 from exatlas.streaming.events import stream_events
+from exatlas.transport.calls import segment
 
 OPENAI = "openai/"
 """Paths below this are answered by the runtime, which queues them as jobs; others go to the endpoint's own host."""

@@ -12,6 +12,8 @@ from types import MappingProxyType
 
 from attrs import frozen
 
+from exatlas.records.gpu import gpu_names
+
 
 @frozen
 class Model:
@@ -81,39 +83,22 @@ LEGACY = MappingProxyType(
         "NVIDIA GeForce RTX 3080TI": "rtx_3080_ti",
     }
 )
-"""Ids that only the retired API's enum holds: read where old machines still carry them, never asked for."""
+"""Ids that only the retired API's enum holds: read where old machines still carry them, never asked for,
+but for the one that stands last in the `v100` family."""
 
-_BY_NAME = {model.name: model for model in MODELS}
 _BY_ID = {model.id: model for model in MODELS}
 _NAMES = {**{model.id: model.name for model in MODELS}, **LEGACY}
-
-
-def _ids(*names: str) -> tuple[str, ...]:
-    return tuple(_BY_NAME[name].id for name in names)
-
-
-FAMILIES = MappingProxyType(
-    {
-        "a100": _ids("a100_80g_sxm", "a100_80g_pcie"),
-        "a100_80g": _ids("a100_80g_sxm", "a100_80g_pcie"),
-        "h100": _ids("h100_sxm", "h100_pcie", "h100_nvl"),
-        "h200": _ids("h200_sxm", "h200_nvl"),
-        "rtx_pro_6000": _ids("rtx_pro_6000", "rtx_pro_6000_wk", "rtx_pro_6000_maxq"),
-        "v100": (*_ids("v100_sxm2_32g", "v100_sxm2_16g", "v100_pcie_16g"), "Tesla V100-PCIE-32GB"),
-    }
-)
-"""Names that mean several ids, in the order they are tried. RunPod places one id per create."""
+_IDS = {**{model.name: model.id for model in MODELS}, "v100_pcie_32g": "Tesla V100-PCIE-32GB"}
 
 
 def known_ids(name: str) -> tuple[str, ...] | None:
-    """The ids a name stands for, in the order to try them; None for a name this table does not have."""
+    """The ids a name stands for, in the order to try them; None for a name this table does not have.
+
+    RunPod places one id per create.
+    """
     if name in _NAMES:
         return (name,)
-    wanted = name.lower()
-    if wanted in FAMILIES:
-        return FAMILIES[wanted]
-    model = _BY_NAME.get(wanted)
-    return (model.id,) if model else None
+    return tuple(_IDS[model] for model in gpu_names(name) if model in _IDS) or None
 
 
 def canonical(gpu_id: str | None) -> str | None:

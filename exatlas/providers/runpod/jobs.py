@@ -15,14 +15,16 @@ from exatlas.errors import (
     RateLimitedError,
     TransportError,
 )
+from exatlas.launch import may_have_acted
 from exatlas.messages import HttpCall, HttpReply
 from exatlas.protocols import Context
 from exatlas.providers.runpod import normalize, rules, translate
-from exatlas.providers.runpod.exchange import ask, extend, may_have_acted, take
+from exatlas.providers.runpod.exchange import ask, take
 from exatlas.providers.runpod.limits import budget
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, JobStatus
 from exatlas.streaming.pages import PollPage, PollSource
 from exatlas.streaming.polled import stream_polled
+from exatlas.transport.shape import body_of
 
 FIRST_PAUSE_S = 0.5
 PAUSE_GROWTH = 1.5
@@ -48,7 +50,7 @@ async def _submit(call: HttpCall, kind: str, request: JobRequest, ctx: Context) 
     submitted = ctx.clock.now()
 
     def read(reply: HttpReply) -> Job:
-        return normalize.job(normalize.body_of(reply), request.endpoint, ctx.provider, at=submitted)
+        return normalize.job(body_of(reply), request.endpoint, ctx.provider, at=submitted)
 
     try:
         return await ask(ctx, call, read, budget=budget(ctx, request.endpoint, kind))
@@ -96,7 +98,7 @@ async def _wait(job: Job, deadline: float | None, ctx: Context) -> Job:
 
 
 def _name(job: Job, error: AtlasError) -> None:
-    extend(error, f"job {job.id} was submitted to endpoint {job.endpoint} and can be read with get_job")
+    error.extend(f"job {job.id} was submitted to endpoint {job.endpoint} and can be read with get_job")
 
 
 async def _look(job: Job, ctx: Context) -> Job:
@@ -111,7 +113,7 @@ async def get(job: JobRef, ctx: Context) -> Job:
 async def _read(ref: JobRef, ctx: Context, operation: str, known: Job | None = None) -> Job:
     def read(reply: HttpReply) -> Job:
         at = known.created_at if known else None
-        return normalize.job(normalize.body_of(reply), ref.endpoint, ctx.provider, job_id=ref.id, at=at)
+        return normalize.job(body_of(reply), ref.endpoint, ctx.provider, job_id=ref.id, at=at)
 
     try:
         call = translate.status(ref, ctx, operation)
@@ -122,8 +124,7 @@ async def _read(ref: JobRef, ctx: Context, operation: str, known: Job | None = N
 
 
 def _explain(error: NotFoundError, ref: JobRef) -> None:
-    extend(
-        error,
+    error.extend(
         f"job {ref.id} is not on endpoint {ref.endpoint}: it outlived its ttl, its result was past retention (30 "
         "minutes, one for sync jobs), it was purged, or the id belongs to another endpoint",
     )
@@ -136,7 +137,7 @@ async def cancel(job: JobRef, ctx: Context) -> None:
     except (NotFoundError, InvalidRequestError, ConflictError) as error:
         found = await _read(job, ctx, "cancel_job")
         if not found.status.is_terminal:
-            extend(error, f"job {job.id} is {found.status.value}")
+            error.extend(f"job {job.id} is {found.status.value}")
             raise
 
 
@@ -199,7 +200,7 @@ async def retry(job: JobRef | Job, ctx: Context) -> Job:
 
 
 def _retried(reply: HttpReply, ref: JobRef, ctx: Context) -> Job:
-    return normalize.job(normalize.body_of(reply), ref.endpoint, ctx.provider, job_id=ref.id)
+    return normalize.job(body_of(reply), ref.endpoint, ctx.provider, job_id=ref.id)
 
 
 @frozen(kw_only=True)
@@ -227,7 +228,7 @@ async def health(endpoint: str, ctx: Context) -> EndpointHealth:
 
 
 def _health(reply: HttpReply) -> EndpointHealth:
-    body = normalize.body_of(reply)
+    body = body_of(reply)
     jobs, workers = body.object("jobs"), body.object("workers")
     return EndpointHealth(
         completed=jobs.whole("completed") if jobs else None,
@@ -247,6 +248,4 @@ def _health(reply: HttpReply) -> EndpointHealth:
 async def purge(endpoint: str, ctx: Context) -> int | None:
     """Drop every queued job of an endpoint and give their number; running jobs go on. Two calls in 10 s at most."""
     call = translate.purge(endpoint, ctx)
-    return await ask(
-        ctx, call, lambda reply: normalize.body_of(reply).whole("removed"), budget=budget(ctx, endpoint, "purges")
-    )
+    return await ask(ctx, call, lambda reply: body_of(reply).whole("removed"), budget=budget(ctx, endpoint, "purges"))

@@ -25,7 +25,7 @@ from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobFault, JobStatus, LogLine
 from exatlas.streaming.pages import PollItem, PollPage
 from exatlas.transport.redact import REDACTED
-from exatlas.transport.shape import Fields
+from exatlas.transport.shape import Fields, body_of
 from exatlas.transport.sse import SseEvent
 
 T = TypeVar("T")
@@ -35,11 +35,6 @@ SYMMETRIC_FROM = 70000
 PLACEHOLDER_GPUS = {"", "unknown"}
 
 _EXCEPTION = re.compile(r"<class '([^']+)'>")
-
-
-def body_of(reply: HttpReply) -> Fields:
-    """The reply's object."""
-    return Fields(reply.json())
 
 
 def compute(pod: Fields, provider: str) -> Compute:

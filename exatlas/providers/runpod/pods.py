@@ -7,14 +7,15 @@ from typing import Any, TypeVar
 
 from attrs import evolve
 
-from exatlas.errors import AtlasError, ConflictError, ForbiddenError, NoCapacityError, NotFoundError, ProviderError
-from exatlas.launch import create_once, mark_name, new_launch_id
+from exatlas.errors import AtlasError, ConflictError, NoCapacityError, NotFoundError
+from exatlas.launch import create_once, in_order, mark_name, may_have_acted, new_launch_id
 from exatlas.protocols import Context
 from exatlas.providers.runpod import gpus, normalize, rules, translate
-from exatlas.providers.runpod.exchange import all_pages, ask, done, extend, fields, may_have_acted
+from exatlas.providers.runpod.exchange import all_pages, ask
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest, ComputeStatus
 from exatlas.records.gpu import GpuType
-from exatlas.transport.shape import Fields
+from exatlas.transport.asking import done
+from exatlas.transport.shape import Fields, body_of
 
 T = TypeVar("T")
 
@@ -33,13 +34,10 @@ async def spawn(request: ComputeRequest, ctx: Context) -> Compute:
     marked = ctx if ctx.launch_id else evolve(ctx, launch_id=new_launch_id())
     name = mark_name(request.name, marked.launch_id or "")
     bodies = translate.pod_bodies(request, await _gpu_ids(request, marked), name)
-    refused: list[tuple[str, ProviderError]] = []
-    for body in bodies:
-        try:
-            return await create_once(partial(_create, body, marked), partial(_find, name, marked), marked)
-        except (NoCapacityError, ForbiddenError) as error:
-            refused.append((_shape_of(body), error))
-    raise _nothing_left(refused)
+    find = partial(_find, name, marked)
+    return await in_order(
+        (_shape_of(body), partial(create_once, partial(_create, body, marked), find, marked)) for body in bodies
+    )
 
 
 async def _gpu_ids(request: ComputeRequest, ctx: Context) -> list[str]:
@@ -79,17 +77,8 @@ def _shape_of(body: Mapping[str, Any]) -> str:
     return f"{kind} in {body.get('cloud')}"
 
 
-def _nothing_left(refused: list[tuple[str, ProviderError]]) -> ProviderError:
-    """The last shortage, or the last prohibition if there was no shortage, with everything that was tried."""
-    shortages = [error for _, error in refused if isinstance(error, NoCapacityError)]
-    last = shortages[-1] if shortages else refused[-1][1]
-    if len(refused) > 1:
-        extend(last, f"tried {', '.join(shape for shape, _ in refused)}")
-    return last
-
-
 def _compute_reader(ctx: Context) -> Any:
-    return lambda reply: normalize.compute(normalize.body_of(reply), ctx.provider)
+    return lambda reply: normalize.compute(body_of(reply), ctx.provider)
 
 
 async def get(compute_id: str, ctx: Context) -> Compute:
@@ -157,12 +146,12 @@ async def _act(compute_id: str, action: str, goal: frozenset[ComputeStatus], ctx
     call = translate.act(compute_id, action, ctx)
     for attempt in range(1, ACTION_TRIES + 1):
         try:
-            return await ask(ctx, call, fields)
+            return await ask(ctx, call, body_of)
         except ConflictError as error:
             pod, status = await _state(compute_id, action, ctx)
             if status in goal:
                 return pod
-            extend(error, f"it is {status.value}")
+            error.extend(f"it is {status.value}")
             raise
         except AtlasError as error:
             if not may_have_acted(error):
@@ -176,7 +165,7 @@ async def _act(compute_id: str, action: str, goal: frozenset[ComputeStatus], ctx
 
 
 async def _state(compute_id: str, action: str, ctx: Context) -> tuple[Fields, ComputeStatus]:
-    pod = await ask(ctx, translate.get_pod(compute_id, ctx, action), fields)
+    pod = await ask(ctx, translate.get_pod(compute_id, ctx, action), body_of)
     return pod, normalize.compute(pod, ctx.provider).status
 
 

@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from exatlas.errors import AtlasError, NotFoundError, OutcomeUnknownError
+from exatlas.launch import may_have_acted
 from exatlas.protocols import Context
 from exatlas.providers.runpod import calls, translate
-from exatlas.providers.runpod.exchange import all_pages, ask, done, may_have_acted
-from exatlas.providers.runpod.normalize import body_of
-from exatlas.transport.shape import Fields
+from exatlas.providers.runpod.exchange import all_pages, ask
+from exatlas.transport.asking import done
+from exatlas.transport.calls import env_values, segment
+from exatlas.transport.shape import Fields, body_of
 
 T = TypeVar("T")
 
@@ -24,7 +26,7 @@ class Kind:
     async def create(self, ctx: Context, body: Mapping[str, Any], read: Callable[[Fields], T]) -> T:
         """Create one. Names need not be unique, so an answer that is lost cannot be settled by looking."""
         operation = f"create_{self.noun.replace(' ', '_')}"
-        call = calls.rest(ctx, operation, "POST", self.path, body=body, secrets=translate.env_values(body))
+        call = calls.rest(ctx, operation, "POST", self.path, body=body, secrets=env_values(body))
         try:
             return await ask(ctx, call, lambda reply: read(body_of(reply)))
         except AtlasError as error:
@@ -61,5 +63,5 @@ class Kind:
             return
 
     def _one(self, ctx: Context, verb: str, method: str, resource_id: str) -> Any:
-        path = f"{self.path}/{calls.segment(resource_id, f'{self.noun} id')}"
+        path = f"{self.path}/{segment(resource_id, f'{self.noun} id')}"
         return calls.rest(ctx, f"{verb}_{self.noun.replace(' ', '_')}", method, path, template=f"{self.path}/{{id}}")

@@ -14,9 +14,10 @@ from exatlas.protocols import Context
 from exatlas.providers.runpod.normalize import without_env
 from exatlas.providers.runpod.resources import Kind
 from exatlas.providers.runpod.rules import SMALLEST_VOLUME_GB
-from exatlas.providers.runpod.translate import GPU_DISK_GB, MOUNT_PATH, merge
+from exatlas.providers.runpod.translate import GPU_DISK_GB, MOUNT_PATH
 from exatlas.records import checks
 from exatlas.records.compute import PortSpec, as_ports, ports as are_ports
+from exatlas.transport.calls import merge
 from exatlas.transport.shape import Fields
 
 _KIND = Kind("template", "/templates", "templates")

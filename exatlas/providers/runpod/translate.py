@@ -15,6 +15,7 @@ from exatlas.providers.runpod import calls
 from exatlas.providers.runpod.flavors import choices
 from exatlas.records.compute import ComputeRequest
 from exatlas.records.job import JobPolicy, JobRef, JobRequest
+from exatlas.transport.calls import as_json, env_values, merge, segment
 
 GPU_DISK_GB = 50
 CPU_DISK_GB = 20
@@ -89,25 +90,9 @@ def _mounts(request: ComputeRequest) -> dict[str, Any] | None:
     return None
 
 
-def merge(body: Mapping[str, Any], opts: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one mapping over another, mapping by mapping; every other value replaces what was there."""
-    merged = dict(body)
-    for key, value in opts.items():
-        mine = merged.get(key)
-        both = isinstance(mine, Mapping) and isinstance(value, Mapping)
-        merged[key] = merge(mine, value) if both else value  # type: ignore[arg-type]
-    return merged
-
-
 def spawn(body: Mapping[str, Any], ctx: Context) -> HttpCall:
     """Create one pod. There is no idempotency key: the name carries the launch id instead."""
     return calls.rest(ctx, "spawn_compute", "POST", "/pods", body=body, secrets=env_values(body))
-
-
-def env_values(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The values of a body's variables: secrets of the call, and of whatever comes back."""
-    env = body.get("env")
-    return tuple(str(value) for value in env.values()) if isinstance(env, Mapping) else ()
 
 
 def get_pod(compute_id: str, ctx: Context, operation: str = "get_compute") -> HttpCall:
@@ -138,7 +123,7 @@ def delete_pod(compute_id: str, ctx: Context) -> HttpCall:
 
 
 def _pod(compute_id: str) -> str:
-    return calls.segment(compute_id, "compute id")
+    return segment(compute_id, "compute id")
 
 
 def gpu_catalog(ctx: Context, cloud: str) -> HttpCall:
@@ -174,7 +159,7 @@ def job_body(request: JobRequest, ctx: Context) -> bytes:
         body["webhook"] = request.webhook
     if policy := _policy(request.policy):
         body["policy"] = policy
-    return calls.as_json(merge(body, request.provider_opts), "run_job", ctx)
+    return as_json(merge(body, request.provider_opts), "run_job", ctx)
 
 
 def _policy(policy: JobPolicy) -> dict[str, Any]:

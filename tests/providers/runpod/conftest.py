@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
-from urllib.parse import parse_qs, urlsplit
 
 import aiohttp
 import orjson
@@ -19,10 +18,11 @@ from attrs import evolve, frozen
 
 from exatlas.clock import ManualClock, SystemClock
 from exatlas.messages import HttpCall, HttpReply, Repeat
-from exatlas.protocols import ByteStream, Context
+from exatlas.protocols import Context, Transport
 from exatlas.providers.runpod.fake import FakeRunPod
 from exatlas.providers.runpod.provider import RunPodProvider
 from exatlas.testing.clouds import serve
+from exatlas.testing.documents import ApiDocument, JudgedTransport
 from exatlas.transport.aiohttp import AiohttpTransport
 from exatlas.transport.inprocess import InProcessTransport
 
@@ -84,104 +84,37 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, cases, ids=[case.name for case in cases])
 
 
-class Judge:
-    """The published document, asked whether a request or a reply is one of its own."""
-
-    def __init__(self) -> None:
-        openapi_core = pytest.importorskip("openapi_core")
-        settings = openapi_core.Config(extra_media_type_deserializers={"application/problem+json": orjson.loads})
-        self._document = openapi_core.OpenAPI.from_file_path(str(DOCUMENT), config=settings)
-        self.checked = 0
-
-    @property
-    def Invalid(self) -> type[Exception]:  # noqa: N802 - it is a class
-        """What a judgement raises."""
-        from openapi_core.exceptions import OpenAPIError  # noqa: PLC0415 - only where the document is there
-
-        return OpenAPIError
-
-    def fields(self, schema: str) -> set[str]:
-        """The names of all properties of a documented body, through what it is composed of."""
-        schemas = json.loads(DOCUMENT.read_text())["components"]["schemas"]
-
-        def walk(node: dict[str, Any]) -> set[str]:
-            if "$ref" in node:
-                return walk(schemas[node["$ref"].rsplit("/", 1)[1]])
-            return set(node.get("properties", ())).union(*(walk(part) for part in node.get("allOf", ())))
-
-        return walk(schemas[schema])
-
-    def words(self, schema: str) -> set[str]:
-        """The words of a documented enumeration."""
-        return set(json.loads(DOCUMENT.read_text())["components"]["schemas"][schema]["enum"])
-
-    def request(self, call: HttpCall) -> Any:
-        """Check a call's path, query and body; gives the request for :meth:`reply`."""
-        from openapi_core.testing import MockRequest  # noqa: PLC0415 - only where the document is there
-
-        parts = urlsplit(call.url)
-        request = MockRequest(
-            "https://api.runpod.io",
-            call.method,
-            parts.path,
-            args={name: values[0] for name, values in parse_qs(parts.query).items()},
-            headers=dict(call.headers),
-            data=call.body,
-            content_type="application/json" if call.body is not None else "",
-        )
-        self._document.validate_request(request)
-        self.checked += 1
-        return request
-
-    def reply(self, request: Any, reply: HttpReply) -> None:
-        """Check a reply to a request; empty replies and event streams have nothing to check."""
-        from openapi_core.testing import MockResponse  # noqa: PLC0415 - only where the document is there
-
-        kind = reply.headers.get("content-type", "").partition(";")[0]
-        if reply.status == 204 or "json" not in kind:
-            return
-        self._document.validate_response(request, MockResponse(reply.body, reply.status, content_type=kind))
-        self.checked += 1
+@pytest.fixture(scope="session")
+def judge_if_there() -> ApiDocument | None:
+    return ApiDocument(DOCUMENT, server="https://api.runpod.io") if DOCUMENT.exists() else None
 
 
 @pytest.fixture(scope="session")
-def judge_if_there() -> Judge | None:
-    return Judge() if DOCUMENT.exists() else None
-
-
-@pytest.fixture(scope="session")
-def judge(judge_if_there: Judge | None) -> Judge:
+def judge(judge_if_there: ApiDocument | None) -> ApiDocument:
     if judge_if_there is None:
         pytest.skip("RunPod's published API document is not beside this checkout")
     return judge_if_there
 
 
-class JudgedTransport:
-    """Has every management call and every honest reply checked against the published document."""
+def judged(fake: FakeRunPod, judge: ApiDocument | None) -> Transport:
+    """The fake as a transport; the document judges management calls and every honest reply to them."""
+    inner = InProcessTransport(fake.handle)
+    if judge is None:
+        return inner
+    spoiled = 0
 
-    def __init__(self, fake: FakeRunPod, judge: Judge | None) -> None:
-        self._inner = InProcessTransport(fake.handle)
-        self._fake = fake
-        self._judge = judge
+    def is_judged(call: HttpCall) -> bool:
+        nonlocal spoiled
+        spoiled = len(fake.faults.hits)
+        # The document wants an instant as Last-Event-ID, and shows ids that are none: they are sent back as they came.
+        return call.url.startswith(URLS["rest"]) and not (
+            b"unjudged" in (call.body or b"") or "last-event-id" in call.headers
+        )
 
-    async def send(self, call: HttpCall, /) -> HttpReply:
-        faults = self._fake.faults_hit
-        request = self._judge.request(call) if self._judge and self._judged(call) else None
-        reply = await self._inner.send(call)
-        departs = any(mark in reply.body for mark in DEPARTURES)
-        if self._judge and request is not None and faults == self._fake.faults_hit and not departs:
-            self._judge.reply(request, reply)
-        return reply
+    def is_honest(_: HttpCall, reply: HttpReply) -> bool:
+        return len(fake.faults.hits) == spoiled and not any(mark in reply.body for mark in DEPARTURES)
 
-    def _judged(self, call: HttpCall) -> bool:
-        """Calls to REST v2, but for those that carry an unknown field on purpose."""
-        return call.url.startswith(URLS["rest"]) and b"unjudged" not in (call.body or b"")
-
-    async def open(self, call: HttpCall, /) -> ByteStream:
-        return await self._inner.open(call)
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+    return JudgedTransport(inner, judge, judged=is_judged, honest=is_honest)
 
 
 @pytest.fixture
@@ -195,7 +128,7 @@ def fake(clock: ManualClock) -> FakeRunPod:
 
 
 @pytest.fixture
-def context(clock: ManualClock, judge_if_there: Judge | None) -> Callable[..., Context]:
+def context(clock: ManualClock, judge_if_there: ApiDocument | None) -> Callable[..., Context]:
     """A context over any fake, in process."""
 
     def build(fake: FakeRunPod, **changes: Any) -> Context:
@@ -203,7 +136,7 @@ def context(clock: ManualClock, judge_if_there: Judge | None) -> Callable[..., C
             provider="runpod",
             api_key=KEY,
             base_urls=URLS,
-            transport=JudgedTransport(fake, judge_if_there),
+            transport=judged(fake, judge_if_there),
             clock=fake.clock,
             account=f"account-{id(fake)}",
         )

@@ -4,6 +4,7 @@ import pytest
 
 from exatlas.messages import HttpCall
 from exatlas.providers.runpod.fake import FakeRunPod, bodies
+from exatlas.testing.documents import Invalid
 
 SHAPES = {
     "CreatePodRequest": bodies.POD,
@@ -45,7 +46,7 @@ def test_the_judge_knows_a_wrong_request_and_a_wrong_reply(judge):
         headers={"authorization": "Bearer k"},
         body=b'{"name":"n","imageName":"i"}',
     )
-    with pytest.raises(judge.Invalid):
+    with pytest.raises(Invalid):
         judge.request(call)
 
 

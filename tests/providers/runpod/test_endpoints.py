@@ -6,12 +6,13 @@ import pytest
 
 from exatlas.errors import NotFoundError, ValidationError
 from exatlas.providers import runpod
-from exatlas.providers.runpod import endpoints, normalize
+from exatlas.providers.runpod import endpoints
 from exatlas.records.serial import unstructure
+from exatlas.transport.shape import body_of
 
 
 def test_an_endpoint_reads_as_expected_and_keeps_no_values(endpoint_sample):
-    plain = unstructure(endpoints._read(normalize.body_of(endpoint_sample.reply)))
+    plain = unstructure(endpoints._read(body_of(endpoint_sample.reply)))
     assert {key: plain[key] for key in endpoint_sample.expect} == endpoint_sample.expect
     assert "s3cr3t-value" not in str(plain)
 

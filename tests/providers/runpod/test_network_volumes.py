@@ -4,12 +4,13 @@ import pytest
 
 from exatlas.errors import NotFoundError, ValidationError
 from exatlas.providers import runpod
-from exatlas.providers.runpod import network_volumes, normalize
+from exatlas.providers.runpod import network_volumes
 from exatlas.records.serial import unstructure
+from exatlas.transport.shape import body_of
 
 
 def test_a_volume_reads_as_expected(network_volume_sample):
-    found = unstructure(network_volumes._read(normalize.body_of(network_volume_sample.reply)))
+    found = unstructure(network_volumes._read(body_of(network_volume_sample.reply)))
     assert {key: found[key] for key in network_volume_sample.expect} == network_volume_sample.expect
 
 

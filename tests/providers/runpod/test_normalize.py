@@ -12,7 +12,7 @@ from exatlas.records.compute import ComputeStatus
 from exatlas.records.gpu import Stock
 from exatlas.records.job import JobStatus
 from exatlas.records.serial import unstructure
-from exatlas.transport.shape import Fields
+from exatlas.transport.shape import Fields, body_of
 from exatlas.transport.sse import SseDecoder, SseEvent
 
 
@@ -39,12 +39,12 @@ def event(data: str, cursor: str = "") -> SseEvent:
 
 
 def test_a_pod_reads_as_expected(pod_sample):
-    compute = normalize.compute(normalize.body_of(pod_sample.reply), "runpod")
+    compute = normalize.compute(body_of(pod_sample.reply), "runpod")
     assert_expected(compute, pod_sample.expect)
 
 
 def test_a_pod_keeps_its_body_without_the_values_of_its_variables(pod_sample):
-    compute = normalize.compute(normalize.body_of(pod_sample.reply), "runpod")
+    compute = normalize.compute(body_of(pod_sample.reply), "runpod")
     assert set(compute.raw) == set(pod_sample.body)
     assert list(compute.raw.get("env") or ()) == list(pod_sample.body.get("env") or ())
     assert "llama-3" not in str(compute.raw)
@@ -52,7 +52,7 @@ def test_a_pod_keeps_its_body_without_the_values_of_its_variables(pod_sample):
 
 def test_a_broken_pod_names_the_path(broken_pod_sample):
     with pytest.raises(ReplyShapeError) as caught:
-        normalize.compute(normalize.body_of(broken_pod_sample.reply), "runpod")
+        normalize.compute(body_of(broken_pod_sample.reply), "runpod")
     assert list(caught.value.paths) == [broken_pod_sample.expect["path"]]
 
 
@@ -91,7 +91,7 @@ def test_gpu_types_read_as_expected(gpu_types_sample):
 
 
 def test_a_job_reads_as_expected(job_sample):
-    job = normalize.job(normalize.body_of(job_sample.reply), "ep1", "runpod", job_id="asked")
+    job = normalize.job(body_of(job_sample.reply), "ep1", "runpod", job_id="asked")
     assert job.endpoint == "ep1"
     assert_expected(job, job_sample.expect)
     assert not {"input", "webhook"} & set(job.raw)
@@ -99,7 +99,7 @@ def test_a_job_reads_as_expected(job_sample):
 
 def test_a_broken_job_names_the_path(broken_job_sample):
     with pytest.raises(ReplyShapeError) as caught:
-        normalize.job(normalize.body_of(broken_job_sample.reply), "ep1", "runpod", job_id="asked")
+        normalize.job(body_of(broken_job_sample.reply), "ep1", "runpod", job_id="asked")
     assert list(caught.value.paths) == [broken_job_sample.expect["path"]]
 
 

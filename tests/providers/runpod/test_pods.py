@@ -135,7 +135,7 @@ async def test_when_everything_is_forbidden_that_is_the_error(fake, launch):
     [
         (lambda fake: setattr(fake, "has_funds", False), InsufficientFundsError),
         (lambda fake: setattr(fake, "api_key", "another"), UnauthorizedError),
-        (lambda fake: fake.fail(Fault.EDGE), EdgeBlockedError),
+        (lambda fake: fake.fail(Fault.EDGE, "POST", "/pods"), EdgeBlockedError),
     ],
 )
 async def test_what_no_candidate_can_change_ends_the_spawn(fake, launch, prepare, error):
@@ -157,7 +157,7 @@ async def test_an_unknown_field_is_told_with_the_validators_words(fake, launch):
 
 
 async def test_too_many_requests_are_waited_out_and_rent_once(fake, launch, clock):
-    fake.fail(Fault.LIMITED, times=2)
+    fake.fail(Fault.LIMITED, "POST", "/pods", times=2)
     await pods.spawn(request(), launch)
     assert len(fake.rented()) == 1
     assert creates(fake) == 3
@@ -165,7 +165,7 @@ async def test_too_many_requests_are_waited_out_and_rent_once(fake, launch, cloc
 
 
 async def test_too_many_requests_for_too_long_are_the_callers(fake, launch):
-    fake.fail(Fault.LIMITED, times=3)
+    fake.fail(Fault.LIMITED, "POST", "/pods", times=3)
     with pytest.raises(RateLimitedError) as caught:
         await pods.spawn(request(), launch)
     assert caught.value.retry_after == 2
@@ -225,7 +225,7 @@ async def test_a_lost_answer_is_found_again_and_nothing_is_rented_twice(fake, la
     for other in ("1" * 12, "2" * 12, "3" * 12):
         await pods.spawn(request(), evolve(launch, launch_id=other))
     before = creates(fake)
-    fake.fail(fault)
+    fake.fail(fault, "POST", "/pods")
     compute = await pods.spawn(request(gpu=["l4", "a40"], cloud_type="any"), launch)
     assert creates(fake) == before + 1
     assert [pod.id for pod in fake.rented() if LAUNCH in str(pod.body["name"])] == [compute.id]
@@ -234,7 +234,7 @@ async def test_a_lost_answer_is_found_again_and_nothing_is_rented_twice(fake, la
 
 @pytest.mark.parametrize("fault", [Fault.DROP_BEFORE, Fault.ERROR_BEFORE])
 async def test_an_answer_that_stays_lost_is_an_unknown_outcome_and_no_second_create(fake, launch, fault):
-    fake.fail(fault)
+    fake.fail(fault, "POST", "/pods")
     with pytest.raises(OutcomeUnknownError) as caught:
         await pods.spawn(request(gpu=["l4", "a40"], cloud_type="any"), launch)
     assert caught.value.launch_id == LAUNCH
@@ -245,7 +245,7 @@ async def test_an_answer_that_stays_lost_is_an_unknown_outcome_and_no_second_cre
 @pytest.mark.parametrize("fault", ACTED)
 async def test_a_machine_hidden_for_too_long_is_reported_and_carries_its_mark(fake, launch, fault):
     fake.listing_lag_s = sum(LOOKS_S) + 1000
-    fake.fail(fault)
+    fake.fail(fault, "POST", "/pods")
     with pytest.raises(OutcomeUnknownError) as caught:
         await pods.spawn(request(), launch)
     assert caught.value.launch_id in str(fake.rented()[0].body["name"])
@@ -253,7 +253,7 @@ async def test_a_machine_hidden_for_too_long_is_reported_and_carries_its_mark(fa
 
 
 async def test_looking_survives_trouble(fake, launch):
-    fake.fail(Fault.DROP_AFTER)
+    fake.fail(Fault.DROP_AFTER, "POST", "/pods")
     fake.fail(Fault.ERROR_BEFORE, "GET", "/pods", times=4)
     fake.fail(Fault.GARBAGE_AFTER, "GET", "/pods")
     compute = await pods.spawn(request(), launch)
@@ -272,7 +272,7 @@ async def test_a_call_that_never_left_is_no_unknown_outcome(fake, launch):
 @pytest.mark.parametrize("steps", range(40))
 async def test_cancelling_a_spawn_anywhere_cancels_it_and_rents_at_most_once(fake, launch, steps):
     fake.stock.left[L4, "SECURE"] = 0
-    fake.fail(Fault.DROP_AFTER, times=1)
+    fake.fail(Fault.DROP_AFTER, "POST", "/pods")
     task = asyncio.create_task(pods.spawn(request(gpu=["rtx 4090", "l4", "a40"], cloud_type="any"), launch))
     for _ in range(steps):
         await asyncio.sleep(0)
@@ -309,7 +309,7 @@ async def test_a_bad_image_ends_in_failed_and_still_bills(context, clock):
     clock.advance(3600)
     assert (await pods.get(compute.id, ctx)).status is ComputeStatus.FAILED
     assert len(fake.rented()) == 1
-    assert fake.invoice()[0].usd == pytest.approx(0.43)
+    assert fake.invoice()[0].usd == Decimal("0.43")
 
 
 async def test_a_new_machine_may_hide_from_reads_for_a_moment(fake, ctx):
@@ -398,7 +398,7 @@ async def test_terminating_ends_the_bill_and_may_be_repeated(context, clock, kee
     await pods.terminate(compute.id, ctx)
     await pods.terminate("never-was", ctx)
     assert fake.rented() == []
-    assert fake.invoice()[0].usd == pytest.approx(0.43)
+    assert fake.invoice()[0].usd == Decimal("0.43")
     assert await pods.list_all(ComputeFilter(), ctx) == []
 
 
@@ -458,7 +458,7 @@ async def test_stop_and_start(fake, ctx, clock):
     started = await pods.get(compute.id, ctx)
     assert started.status is ComputeStatus.RUNNING
     assert started.ports[0].external != before, "an external port changes with every start"
-    assert fake.invoice()[0].usd == pytest.approx(0.43)
+    assert fake.invoice()[0].usd == Decimal("0.43")
 
 
 AMBIGUOUS = [*ACTED, Fault.DROP_BEFORE, Fault.ERROR_BEFORE]
@@ -472,7 +472,7 @@ async def test_a_lost_stop_or_start_is_looked_at_before_it_is_repeated(fake, ctx
         fake.fail(fault, "POST", "/action", times=times)
         await act(compute.id, ctx)
         assert (await pods.get(compute.id, ctx)).status is status
-        fake._planned.clear()
+        fake.faults.clear()
     assert len(fake.rented()) == 1
 
 

@@ -4,12 +4,13 @@ import pytest
 
 from exatlas.errors import InvalidRequestError, NotFoundError, ValidationError
 from exatlas.providers import runpod
-from exatlas.providers.runpod import normalize, templates
+from exatlas.providers.runpod import templates
 from exatlas.records.serial import unstructure
+from exatlas.transport.shape import body_of
 
 
 def test_a_template_reads_as_expected_and_keeps_no_values(template_sample):
-    found = templates._read(normalize.body_of(template_sample.reply))
+    found = templates._read(body_of(template_sample.reply))
     plain = unstructure(found)
     assert {key: plain[key] for key in template_sample.expect} == template_sample.expect
     assert "s3cr3t-value" not in str(plain)

@@ -114,13 +114,6 @@ def test_gpus_go_before_clouds_and_nothing_is_tried_twice(fields, order):
     assert [(each["gpu"]["id"], each["cloud"]) for each in bodies((L4, A40), **fields)] == order
 
 
-def test_merging_goes_into_mappings_and_replaces_the_rest():
-    mine = {"a": {"b": 1, "c": [1, 2]}, "d": 1, "e": {"f": 1}}
-    theirs = {"a": {"c": [3], "g": {"h": 1}}, "d": {"i": 1}, "e": 5}
-    assert translate.merge(mine, theirs) == {"a": {"b": 1, "c": [3], "g": {"h": 1}}, "d": {"i": 1}, "e": 5}
-    assert mine == {"a": {"b": 1, "c": [1, 2]}, "d": 1, "e": {"f": 1}}
-
-
 def test_a_create_is_sent_with_the_key_and_hides_key_and_variables(ctx):
     call = translate.spawn(body(env={"TOKEN": "s3cr3t", "EMPTY": ""}), ctx)
     assert (call.method, call.url, call.template) == ("POST", "https://api.runpod.io/v2/pods", "/v2/pods")

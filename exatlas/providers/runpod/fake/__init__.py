@@ -4,7 +4,7 @@
 ``pods``        one pod on a clock, and what it has cost
 ``serverless``  a queue endpoint whose workers run a handler on the same clock
 ``resources``   volumes, templates, endpoints
-``faults``      ways to misbehave on purpose
+``problems``    how refusals are worded
 
 ::
 
@@ -14,9 +14,9 @@
     transport = InProcessTransport(fake.handle)
 """
 
+from exatlas.fakes import Fault, InvoiceLine
 from exatlas.providers.runpod.fake.cloud import FakeRunPod
-from exatlas.providers.runpod.fake.faults import Fault
-from exatlas.providers.runpod.fake.pods import FakePod, InvoiceLine
+from exatlas.providers.runpod.fake.pods import FakePod
 from exatlas.providers.runpod.fake.serverless import FakeEndpoint, Handler, script
 
 __all__ = ["FakeEndpoint", "FakePod", "FakeRunPod", "Fault", "Handler", "InvoiceLine", "script"]

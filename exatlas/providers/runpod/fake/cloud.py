@@ -9,18 +9,19 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-import orjson
-
-from exatlas.clock import SystemClock
+from exatlas.fakes.billing import InvoiceLine
+from exatlas.fakes.cloud import FakeCloud
+from exatlas.fakes.faults import FaultPlan
+from exatlas.fakes.replies import Reply, json_body, json_reply, with_headers
 from exatlas.messages import HttpCall, HttpReply, encode
 from exatlas.protocols import Clock
 from exatlas.providers.runpod.fake import bodies, catalog, resources
-from exatlas.providers.runpod.fake.faults import BEFORE, EDGE_REPLY, Fault, Planned, after, before, problem
-from exatlas.providers.runpod.fake.pods import ALLOWED, RENTED, FakePod, InvoiceLine, stamp
-from exatlas.providers.runpod.fake.resources import Store, json_reply, missing
+from exatlas.providers.runpod.fake.pods import ALLOWED, RENTED, FakePod, stamp
+from exatlas.providers.runpod.fake.problems import EDGE_REPLY, broken, limited, problem
+from exatlas.providers.runpod.fake.resources import Store, missing
 from exatlas.providers.runpod.fake.serverless import FakeEndpoint, Handler
 from exatlas.transport.inprocess import StreamingReply
 
@@ -30,15 +31,15 @@ NO_CAPACITY = (
 NO_SHAPE = "You must either provide a template id or pod configuration parameters"
 MANAGED = frozenset({"pods", "serverless", "templates", "network-volumes", "catalog"})
 
-Reply = HttpReply | StreamingReply
 
-
-class FakeRunPod:
+class FakeRunPod(FakeCloud):
     """RunPod in a process: hand :meth:`handle` to a transport, or serve it on loopback.
 
     What a test wants to be so is set as attributes, at any time. What is true, whatever the cloud's replies say, is in
     :meth:`rented` and :meth:`invoice`.
     """
+
+    provider: ClassVar[str] = "runpod"
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class FakeRunPod:
         page_size: int | None = None,
         keeps_terminated: bool = False,
         quota_per_minute: int = 6000,
+        faults: FaultPlan | None = None,
     ) -> None:
         """Open an empty account.
 
@@ -60,8 +62,7 @@ class FakeRunPod:
             keeps_terminated: Whether a terminated pod reads as TERMINATED, or as 404.
             quota_per_minute: Calls to REST v2 before it answers 429.
         """
-        self.clock = clock or SystemClock()
-        self.api_key = api_key
+        super().__init__(clock, api_key=api_key, faults=faults)
         self.boot_s = boot_s
         self.listing_lag_s = listing_lag_s
         self.page_size = page_size
@@ -77,13 +78,8 @@ class FakeRunPod:
         """Ids of stopped pods whose host has no GPU left: starting them is a 400."""
         self.stripped: set[str] = set()
         """Ids of stopped pods that come back with no GPU."""
-        self.calls: list[tuple[str, str]] = []
-        """Method and path of every call that came in, refused ones included."""
-        self.faults_hit = 0
-        """How many planned faults have happened."""
         self.endpoints: dict[str, FakeEndpoint] = {}
         self._pods: dict[str, FakePod] = {}
-        self._planned: list[Planned] = []
         self._recent: deque[float] = deque()
         self._ids = count(1)
         self._volumes = resources.volumes()
@@ -98,10 +94,6 @@ class FakeRunPod:
     def base_urls(self, origin: str = "http://127.0.0.1") -> dict[str, str]:
         """The provider's base URLs that lead here."""
         return {"rest": f"{origin}/v2", "runtime": f"{origin}/v2"}
-
-    def fail(self, fault: Fault, method: str = "POST", path: str = "/pods", *, times: int = 1) -> None:
-        """Plan a fault for the next calls with this method whose path ends like this."""
-        self._planned.append(Planned(fault, method, path, times))
 
     def endpoint(self, endpoint_id: str, handler: Handler, **settings: Any) -> FakeEndpoint:
         """Open a queue endpoint that runs the handler; see :class:`FakeEndpoint` for the settings."""
@@ -135,22 +127,21 @@ class FakeRunPod:
 
     # --- the way in ---
 
-    async def handle(self, call: HttpCall) -> Reply:
+    def path_of(self, call: HttpCall) -> str:
+        """The path without what all paths begin with."""
+        return super().path_of(call).removeprefix("/v2")
+
+    def error_reply(self, status: int) -> HttpReply:
+        """RunPod's own 500 or 429, or its edge's 403."""
+        return {403: EDGE_REPLY, 429: limited()}.get(status, broken())
+
+    async def answer(self, call: HttpCall) -> Reply:
         """Answer one call, as RunPod would."""
-        parts = urlsplit(call.url)
-        path = parts.path.removeprefix("/v2")
         headers = {name.lower(): value for name, value in call.headers.items()}
-        self.calls.append((call.method, path))
-        planned = next((plan for plan in self._planned if plan.hits(call.method, path)), None)
-        self.faults_hit += planned is not None
         if headers.get("user-agent", "").startswith("Python-urllib"):
             return EDGE_REPLY
-        if planned and planned.fault in BEFORE:
-            return await before(planned.fault, call)
-        reply = await self._route(call, [unquote(part) for part in path.split("/")[1:]], parts.query, headers)
-        if planned and isinstance(reply, HttpReply):
-            return await after(planned.fault, call, reply, self.clock)
-        return reply
+        path = [unquote(part) for part in self.path_of(call).split("/")[1:]]
+        return await self._route(call, path, urlsplit(call.url).query, headers)
 
     async def _route(self, call: HttpCall, path: list[str], query: str, headers: Mapping[str, str]) -> Reply:
         managed = path[0] in MANAGED
@@ -164,9 +155,7 @@ class FakeRunPod:
         if isinstance(limits, HttpReply):
             return limits
         reply = await self._manage(call, path, parse_qs(query, keep_blank_values=True), headers)
-        if isinstance(reply, HttpReply):
-            return HttpReply(status=reply.status, headers={**reply.headers, **limits}, body=reply.body)
-        return StreamingReply(status=reply.status, headers={**reply.headers, **limits}, body=reply.body)
+        return with_headers(reply, limits)
 
     def _count_call(self) -> HttpReply | dict[str, str]:
         now = self.clock.monotonic()
@@ -201,13 +190,13 @@ class FakeRunPod:
             case ("GET", "pods"):
                 return self._list("pods", [pod.view(self.clock.now()) for pod in self._listed()], query)
             case ("POST", "pods"):
-                return self._create_pod(_decoded(call))
+                return self._create_pod(json_body(call))
             case ("GET", "pods", pod_id):
                 return self._get_pod(pod_id)
             case ("DELETE", "pods", pod_id):
                 return self._delete_pod(pod_id)
             case ("POST", "pods", pod_id, "action"):
-                return self._act(pod_id, _decoded(call))
+                return self._act(pod_id, json_body(call))
             case ("GET", "pods", pod_id, "logs"):
                 return self._logs(pod_id, query, headers)
             case ("GET", "catalog", "gpus"):
@@ -225,7 +214,7 @@ class FakeRunPod:
             if method == "GET":
                 return self._list(store.key, list(store.items.values()), query)
             new_id = f"{store.key[:3].lower()}{next(self._ids):07d}"
-            return store.create(_decoded(call), new_id, self.clock.now())
+            return store.create(json_body(call), new_id, self.clock.now())
         return store.get(rest[0]) if method == "GET" else store.delete(rest[0])
 
     def _list(self, key: str, items: list[dict[str, Any]], query: Mapping[str, list[str]]) -> HttpReply:
@@ -418,13 +407,6 @@ class FakeRunPod:
         entries = [catalog.listing(model, stock, cloud) for model in catalog.MODELS]
         placeholder = {**catalog.listing(catalog.MODELS[0], stock, cloud), "id": "unknown", "name": "unknown"}
         return json_reply(200, {"gpus": [*entries, placeholder]})
-
-
-def _decoded(call: HttpCall) -> Any:
-    try:
-        return orjson.loads(call.body or b"null")
-    except orjson.JSONDecodeError:
-        return None
 
 
 def _is_size(vcpus: Any) -> bool:

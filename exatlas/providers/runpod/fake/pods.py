@@ -2,10 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, field
 
+from exatlas.fakes.billing import SECONDS_PER_HOUR, InvoiceLine
+from exatlas.launch import launch_of
 from exatlas.providers.runpod.fake import catalog
 
 RENTED = frozenset({"PROVISIONING", "STARTING", "RUNNING", "ERROR"})
@@ -21,17 +24,6 @@ ALLOWED: Mapping[str, tuple[str, ...]] = {
 }
 PUBLIC_IP = "203.0.113.7"
 SYMMETRIC_FROM = 70000
-
-
-@frozen(kw_only=True)
-class InvoiceLine:
-    """What one pod has cost so far."""
-
-    pod_id: str
-    name: str
-    seconds: float
-    usd: float
-    status: str
 
 
 @define(kw_only=True)
@@ -90,12 +82,15 @@ class FakePod:
         """What it has cost by now."""
         running_s = 0.0 if self.ended else (now - self.since).total_seconds()
         seconds = self.billed_s + running_s
+        name = str(self.body["name"])
         return InvoiceLine(
-            pod_id=self.id,
-            name=str(self.body["name"]),
+            compute_id=self.id,
+            name=name,
+            launch_id=launch_of(name),
             seconds=seconds,
-            usd=seconds / 3600 * self.rate,
+            usd=Decimal(str(seconds)) / SECONDS_PER_HOUR * Decimal(str(self.rate)),
             status=self.status(now),
+            open=self.status(now) in RENTED,
         )
 
     def view(self, now: datetime) -> dict[str, Any]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from attrs import define, field
 
-from exatlas.messages import HttpReply, encode
+from exatlas.fakes.replies import json_reply
+from exatlas.messages import HttpReply
 from exatlas.providers.runpod.fake import bodies
-from exatlas.providers.runpod.fake.faults import problem
 from exatlas.providers.runpod.fake.pods import stamp
+from exatlas.providers.runpod.fake.problems import problem
 
 
 @define(kw_only=True)
@@ -45,11 +46,6 @@ class Store:
     def delete(self, resource_id: str) -> HttpReply:
         """DELETE."""
         return HttpReply(status=204) if self.items.pop(resource_id, None) else missing()
-
-
-def json_reply(status: int, body: Any) -> HttpReply:
-    """A JSON reply."""
-    return HttpReply(status=status, headers={"content-type": "application/json"}, body=encode(body))
 
 
 def missing(noun: str = "resource") -> HttpReply:

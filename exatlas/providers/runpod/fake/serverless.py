@@ -16,9 +16,9 @@ from urllib.parse import parse_qs
 import orjson
 from attrs import define, field
 
+from exatlas.fakes.replies import json_reply
 from exatlas.messages import HttpCall, HttpReply, encode
 from exatlas.protocols import Clock
-from exatlas.providers.runpod.fake.resources import json_reply
 from exatlas.providers.runpod.queue import Queue
 from exatlas.providers.runpod.submission import RefusedError, Rules
 

@@ -1,0 +1,17 @@
+"""What every fake cloud is made of. The fakes themselves live with their providers.
+
+A fake is a function from call to reply with a state behind it: plug its ``handle`` into an in-process transport, or
+serve it on loopback with ``exatlas.testing``. What is true, whatever its replies say, is in ``rented()`` and
+``invoice()``.
+
+``cloud``    the base class: who called, what goes wrong on purpose
+``faults``   ways to misbehave, ordered one by one or drawn from a seed
+``billing``  what machines cost, by the second
+``replies``  replies in a line of code
+"""
+
+from exatlas.fakes.billing import InvoiceLine, Meter
+from exatlas.fakes.cloud import FakeCloud
+from exatlas.fakes.faults import Fault, FaultPlan
+
+__all__ = ["FakeCloud", "Fault", "FaultPlan", "InvoiceLine", "Meter"]
