@@ -131,6 +131,19 @@ def job_request(request: object, given: Mapping[str, Any]) -> JobRequest:
     return _record("run_job", JobRequest, request, fields)
 
 
+def of_many(operation: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that hold for several providers at once.
+
+    Raises:
+        ValidationError: a provider, a key or a base URL was given, which is one provider's business.
+    """
+    own = [name for name in _ACCOUNT if given.get(name) is not None]
+    if own:
+        faults = [f"{name}: goes with one provider, and several are asked through providers" for name in own]
+        raise ValidationError(CALL, faults, operation=operation)
+    return {name: value for name, value in given.items() if name == "timeout"}
+
+
 def compute_id(operation: str, compute: object) -> tuple[str, str | None]:
     """The id of a machine given by id or record, and the provider that a record names."""
     if isinstance(compute, Compute):

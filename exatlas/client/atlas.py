@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mappi
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack, cast
+from typing import Any, Self, TypeVar, Unpack, cast, overload
 from weakref import ref
 
 from attrs import evolve
@@ -297,11 +297,30 @@ class Atlas:
         provider = self._pick("get_compute", options, home)
         return await provider.get_compute(compute_id, await self._context(provider, options))
 
+    @overload
     async def list_compute(
-        self, filters: ComputeFilter | None = None, /, **fields: Unpack[ListOptions]
-    ) -> list[Compute]:
-        """Read all machines that pass the filter (``status``, ``name``, ``region``, ``gpu``), over all pages."""
+        self, filters: ComputeFilter | None = None, /, *, providers: None = None, **fields: Unpack[ListOptions]
+    ) -> list[Compute]: ...
+
+    @overload
+    async def list_compute(
+        self, filters: ComputeFilter | None = None, /, *, providers: Iterable[P], **fields: Unpack[ListOptions]
+    ) -> list[Outcome[P, list[Compute]]]: ...
+
+    async def list_compute(
+        self, filters: ComputeFilter | None = None, /, *, providers: Iterable[P] | None = None, **fields: Any
+    ) -> list[Compute] | list[Outcome[P, list[Compute]]]:
+        """Read all machines that pass the filter (``status``, ``name``, ``region``, ``gpu``), over all pages.
+
+        With ``providers``, all of them are asked at once, and there is one :class:`exatlas.Outcome` each, in their
+        order: machines or an error. Keys and base URLs are then each provider's own.
+        """
         wanted = arguments.compute_filter(filters, fields)
+        if providers is not None:
+            options = arguments.of_many("list_compute", fields)
+            return await self.fan_out(
+                lambda one: self.list_compute(wanted, provider=cast(ProviderChoice, one), **options), providers
+            )
         provider = self._pick("list_compute", fields)
         return await provider.list_compute(wanted, await self._context(provider, fields))
 
@@ -329,9 +348,28 @@ class Atlas:
         provider = self._pick("start", options, home)
         await _full(provider).start(compute_id, await self._context(provider, options))
 
-    async def list_gpu_types(self, **options: Unpack[CallOptions]) -> list[GpuType]:
-        """Models, prices and stock, one record per model and kind of cloud. Advisory: stock changes by the second."""
+    @overload
+    async def list_gpu_types(self, *, providers: None = None, **options: Unpack[CallOptions]) -> list[GpuType]: ...
+
+    @overload
+    async def list_gpu_types(
+        self, *, providers: Iterable[P], **options: Unpack[CallOptions]
+    ) -> list[Outcome[P, list[GpuType]]]: ...
+
+    async def list_gpu_types(
+        self, *, providers: Iterable[P] | None = None, **options: Any
+    ) -> list[GpuType] | list[Outcome[P, list[GpuType]]]:
+        """Read the catalogue: models, prices and stock, one record per model and kind of cloud. Stock is advisory.
+
+        With ``providers``, all of them are asked at once, and there is one :class:`exatlas.Outcome` each, in their
+        order: records or an error. Keys and base URLs are then each provider's own.
+        """
         arguments.split("list_gpu_types", options)
+        if providers is not None:
+            shared = arguments.of_many("list_gpu_types", options)
+            return await self.fan_out(
+                lambda one: self.list_gpu_types(provider=cast(ProviderChoice, one), **shared), providers
+            )
         provider = self._pick("list_gpu_types", options)
         return await _full(provider).list_gpu_types(await self._context(provider, options))
 

@@ -1,10 +1,10 @@
 """The module functions, and the default client behind them: one per event loop, closed with it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager
 from threading import Lock
-from typing import Any, Unpack
+from typing import Any, TypeVar, Unpack, overload
 from weakref import WeakKeyDictionary
 
 from exatlas.client.arguments import (
@@ -19,10 +19,13 @@ from exatlas.client.arguments import (
     StreamOptions,
 )
 from exatlas.client.atlas import Atlas
+from exatlas.fanout import Outcome
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
 from exatlas.streaming.job_stream import JobStream
+
+P = TypeVar("P")
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Atlas] = WeakKeyDictionary()
 _lock = Lock()
@@ -61,9 +64,26 @@ async def get_compute(compute: str | Compute, /, **options: Unpack[CallOptions])
     return await default_client().get_compute(compute, **options)
 
 
-async def list_compute(filters: ComputeFilter | None = None, /, **fields: Unpack[ListOptions]) -> list[Compute]:
+@overload
+async def list_compute(
+    filters: ComputeFilter | None = None, /, *, providers: None = None, **fields: Unpack[ListOptions]
+) -> list[Compute]: ...
+
+
+@overload
+async def list_compute(
+    filters: ComputeFilter | None = None, /, *, providers: Iterable[P], **fields: Unpack[ListOptions]
+) -> list[Outcome[P, list[Compute]]]: ...
+
+
+async def list_compute(
+    filters: ComputeFilter | None = None, /, *, providers: Iterable[P] | None = None, **fields: Any
+) -> list[Compute] | list[Outcome[P, list[Compute]]]:
     """See :meth:`exatlas.Atlas.list_compute`."""
-    return await default_client().list_compute(filters, **fields)
+    if providers is None:
+        machines: list[Compute] = await default_client().list_compute(filters, **fields)
+        return machines
+    return await default_client().list_compute(filters, providers=providers, **fields)
 
 
 async def terminate(compute: str | Compute, /, **options: Unpack[CallOptions]) -> None:
@@ -81,9 +101,24 @@ async def start(compute: str | Compute, /, **options: Unpack[CallOptions]) -> No
     await default_client().start(compute, **options)
 
 
-async def list_gpu_types(**options: Unpack[CallOptions]) -> list[GpuType]:
+@overload
+async def list_gpu_types(*, providers: None = None, **options: Unpack[CallOptions]) -> list[GpuType]: ...
+
+
+@overload
+async def list_gpu_types(
+    *, providers: Iterable[P], **options: Unpack[CallOptions]
+) -> list[Outcome[P, list[GpuType]]]: ...
+
+
+async def list_gpu_types(
+    *, providers: Iterable[P] | None = None, **options: Any
+) -> list[GpuType] | list[Outcome[P, list[GpuType]]]:
     """See :meth:`exatlas.Atlas.list_gpu_types`."""
-    return await default_client().list_gpu_types(**options)
+    if providers is None:
+        types: list[GpuType] = await default_client().list_gpu_types(**options)
+        return types
+    return await default_client().list_gpu_types(providers=providers, **options)
 
 
 def stream_logs(compute: str | Compute, /, **options: Unpack[LogOptions]) -> AsyncGenerator[LogLine, None]:
