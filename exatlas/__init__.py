@@ -47,6 +47,7 @@ _HOMES = {
         "JobError",
         "JobFailedError",
         "JobTimedOutError",
+        "LedgerError",
         "NoCapacityError",
         "NotFoundError",
         "OutcomeUnknownError",
@@ -80,6 +81,7 @@ _HOMES = {
         "Context",
         "Credential",
         "Hook",
+        "Ledger",
         "Provider",
         "ProviderSettings",
         "Transport",
@@ -110,6 +112,11 @@ _HOMES = {
         "JobStatus",
         "LogLine",
         "StreamEvent",
+    ),
+    "exatlas.records.launch": (
+        "Launch",
+        "LaunchState",
+        "RateSegment",
     ),
     "exatlas.records.serial": (
         "structure",

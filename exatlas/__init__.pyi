@@ -37,6 +37,7 @@ from exatlas.errors import (
     JobError as JobError,
     JobFailedError as JobFailedError,
     JobTimedOutError as JobTimedOutError,
+    LedgerError as LedgerError,
     NoCapacityError as NoCapacityError,
     NotFoundError as NotFoundError,
     OutcomeUnknownError as OutcomeUnknownError,
@@ -62,6 +63,7 @@ from exatlas.protocols import (
     Context as Context,
     Credential as Credential,
     Hook as Hook,
+    Ledger as Ledger,
     Provider as Provider,
     ProviderSettings as ProviderSettings,
     Transport as Transport,
@@ -90,6 +92,7 @@ from exatlas.records.job import (
     LogLine as LogLine,
     StreamEvent as StreamEvent,
 )
+from exatlas.records.launch import Launch as Launch, LaunchState as LaunchState, RateSegment as RateSegment
 from exatlas.records.serial import structure as structure, unstructure as unstructure
 from exatlas.streaming.job_stream import JobStream as JobStream
 
@@ -131,6 +134,10 @@ __all__ = [
     "JobStatus",
     "JobStream",
     "JobTimedOutError",
+    "Launch",
+    "LaunchState",
+    "Ledger",
+    "LedgerError",
     "LogLine",
     "ManualClock",
     "NoCapacityError",
@@ -145,6 +152,7 @@ __all__ = [
     "ProviderSettings",
     "QuotaError",
     "RateLimitedError",
+    "RateSegment",
     "ReplyShapeError",
     "RequestRecord",
     "SshAccess",

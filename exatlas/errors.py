@@ -17,6 +17,7 @@
     ├─ OutcomeUnknownError       a create may or may not have rented a machine or queued a job
     ├─ CleanupError              a machine that should be gone could not be terminated
     ├─ AllFailedError            no provider of first_ok succeeded
+    ├─ LedgerError               the ledger cannot be read or written
     ├─ StreamError
     │  ├─ StreamGapError         chunks were lost and cannot be recovered
     │  ├─ StreamTruncatedError   the stream ended before it said it was done
@@ -310,6 +311,12 @@ class AllFailedError(AtlasError):
         """One :class:`exatlas.Outcome` per provider, in input order."""
         kinds = {getattr(error, "kind", ErrorKind.UNKNOWN) for error in errors}
         self.kind = kinds.pop() if len(kinds) == 1 else ErrorKind.UNKNOWN  # type: ignore[misc]
+
+
+class LedgerError(AtlasError):
+    """The ledger cannot be read or written. A spawn that meets it before its create has sent nothing."""
+
+    retryable_by_default = True
 
 
 class StreamError(AtlasError):

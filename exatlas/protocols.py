@@ -3,7 +3,7 @@
 A provider takes everything it needs from its arguments. It reads no environment, keeps no session and owns no task.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from exatlas.messages import HttpCall, HttpReply, RequestRecord
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
+from exatlas.records.launch import Launch, LaunchState
 
 Hook = Callable[[RequestRecord], None]
 """Hears about each attempt at each request, after it ended. Called in the event loop: be quick, do not raise."""
@@ -78,6 +79,53 @@ class Transport(Protocol):
 
     async def aclose(self) -> None:
         """Cut every connection. Safe to repeat."""
+        ...
+
+
+class Ledger(Protocol):
+    """What we believe we rent. Every write is durable when its call returns, as far as the ledger is.
+
+    Launches go through the states of :class:`exatlas.LaunchState`; advancing to the state a launch is in is no error.
+    Cancelling gives up the wait, not the write.
+    """
+
+    async def intend(self, launch: Launch, /) -> None:
+        """Write down what is about to be rented.
+
+        Raises:
+            ConflictError: a launch with this id is there already.
+            LedgerError: it could not be written.
+        """
+        ...
+
+    async def advance(self, launch_id: str, to: LaunchState, at: datetime, /, **facts: Any) -> Launch:
+        """Move a launch to a state, with facts about it (fields of :class:`exatlas.Launch`), and give it as it is then.
+
+        Raises:
+            NotFoundError: there is no such launch.
+            ConflictError: it cannot go there from where it is.
+            LedgerError: it could not be written.
+        """
+        ...
+
+    async def get(self, launch_id: str, /) -> Launch | None:
+        """One launch, or None."""
+        ...
+
+    async def find(
+        self,
+        *,
+        owner: str | None = None,
+        states: Collection[LaunchState] = (),
+        provider: str | None = None,
+        account: str | None = None,
+        compute_id: str | None = None,
+    ) -> list[Launch]:
+        """The launches that pass everything that is given, oldest first. No states means any."""
+        ...
+
+    async def aclose(self) -> None:
+        """Finish writing and let go of files and connections. Safe to repeat; nothing can be asked afterwards."""
         ...
 
 

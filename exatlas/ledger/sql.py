@@ -1,0 +1,163 @@
+"""A durable ledger in SQLite or PostgreSQL.
+
+SQLAlchemy's synchronous core in one thread, and not its asyncio side: every statement of a grouped transaction would
+cross between loop and thread otherwise, which costs more than the statement. Needs the extra ``sqlite`` or
+``postgres``.
+"""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any, TypeVar
+
+import orjson
+from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, insert, make_url, select, update
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import StaticPool
+
+from exatlas.errors import ConfigError, ConflictError
+from exatlas.ledger.memory import missing
+from exatlas.ledger.schema import launches, migrate
+from exatlas.ledger.writer import GroupWriter
+from exatlas.records.launch import Launch, LaunchState
+from exatlas.records.serial import structure, unstructure
+
+T = TypeVar("T")
+
+BUSY_S = 30
+"""How long an SQLite ledger waits for another process that writes to the same file."""
+
+
+class SqlLedger:
+    """Launches in a database: ``sqlite:///machines.db``, or ``postgresql://user@host/name``.
+
+    Tables are made and migrated at the first use. SQLite runs in WAL mode with full synchronisation; every write is on
+    the disk before its call returns. Several processes may share either kind.
+
+    Raises:
+        ConfigError: the URL is wrong, or its driver is not installed.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._writer = GroupWriter(_engine(url))
+        self._ready = False
+
+    async def intend(self, launch: Launch) -> None:
+        """See :class:`exatlas.Ledger`."""
+        row = _row_of(launch)
+
+        def work(connection: Connection) -> None:
+            if connection.execute(_one(launch.launch_id)).first() is not None:
+                raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
+            connection.execute(insert(launches).values(**row))
+
+        await self._do(work)
+
+    async def advance(self, launch_id: str, to: LaunchState, at: datetime, **facts: Any) -> Launch:
+        """See :class:`exatlas.Ledger`."""
+
+        def work(connection: Connection) -> Launch:
+            row = connection.execute(_one(launch_id).with_for_update()).first()
+            if row is None:
+                raise missing(launch_id)
+            launch = _launch_of(row).advanced(to, at, **facts)
+            change = update(launches).where(launches.c.launch_id == launch_id).values(**_row_of(launch))
+            connection.execute(change)
+            return launch
+
+        return await self._do(work)
+
+    async def get(self, launch_id: str) -> Launch | None:
+        """See :class:`exatlas.Ledger`."""
+
+        def work(connection: Connection) -> Launch | None:
+            row = connection.execute(_one(launch_id)).first()
+            return None if row is None else _launch_of(row)
+
+        return await self._do(work)
+
+    async def find(
+        self,
+        *,
+        owner: str | None = None,
+        states: Collection[LaunchState] = (),
+        provider: str | None = None,
+        account: str | None = None,
+        compute_id: str | None = None,
+    ) -> list[Launch]:
+        """See :class:`exatlas.Ledger`."""
+        wanted = {"owner": owner, "provider": provider, "account": account, "compute_id": compute_id}
+        query = select(launches.c.record).order_by(launches.c.intended_at, launches.c.launch_id)
+        for name, value in wanted.items():
+            if value is not None:
+                query = query.where(launches.c[name] == value)
+        if states:
+            query = query.where(launches.c.state.in_([state.value for state in states]))
+
+        def work(connection: Connection) -> list[Launch]:
+            return [_launch_of(row) for row in connection.execute(query)]
+
+        return await self._do(work)
+
+    async def aclose(self) -> None:
+        """See :class:`exatlas.Ledger`."""
+        await self._writer.aclose()
+
+    async def _do(self, work: Callable[[Connection], T]) -> T:
+        """Do the work in a transaction, once the tables are there."""
+        if not self._ready:
+            await self._writer.do(migrate)
+            self._ready = True
+        return await self._writer.do(work)
+
+
+def _one(launch_id: str) -> Any:
+    return select(launches.c.record).where(launches.c.launch_id == launch_id)
+
+
+def _row_of(launch: Launch) -> dict[str, Any]:
+    return {
+        "launch_id": launch.launch_id,
+        "owner": launch.owner,
+        "provider": launch.provider,
+        "account": launch.account,
+        "state": launch.state.value,
+        "compute_id": launch.compute_id,
+        "intended_at": launch.intended_at,
+        "record": orjson.dumps(unstructure(launch)).decode(),
+    }
+
+
+def _launch_of(row: Row[Any]) -> Launch:
+    return structure(orjson.loads(row.record), Launch)
+
+
+def _engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite":
+            return _sqlite(parsed)
+        if parsed.get_backend_name() == "postgresql":
+            return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=1, pool_pre_ping=True)
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigError(f"the ledger's URL is wrong: {type(error).__name__}") from None
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the ledger needs {error.name}: pip install 'exatlas[postgres]'") from error
+    raise ConfigError(f"a ledger is kept in sqlite or postgresql, not in {parsed.get_backend_name()!r}")
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(
+        url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": BUSY_S, "isolation_level": None}
+    )
+
+    @event.listens_for(engine, "connect")
+    def _settings(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        # A transaction that begins as a reader and writes later may find the file changed, and fails at once.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine

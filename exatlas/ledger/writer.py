@@ -1,0 +1,117 @@
+"""Many callers' work in one transaction: a commit costs the disk's time once, however many wait for it.
+
+All work runs in one thread of its own, batch by batch. Whoever comes while a batch is being committed goes into the
+next one, so under load batches grow by themselves, and a lone caller never waits for company.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from attrs import frozen
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from exatlas.errors import AtlasError, LedgerError
+
+T = TypeVar("T")
+
+LARGEST_BATCH = 500
+"""Pieces of work in one transaction: it must not hold its locks for long."""
+
+
+@frozen
+class _Piece:
+    work: Callable[[Connection], Any]
+    done: "asyncio.Future[Any]"
+
+
+class GroupWriter:
+    """Runs work against one engine. Belongs to the event loop that first uses it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="exatlas ledger")
+        self._waiting: list[_Piece] = []
+        self._flushing: asyncio.Task[None] | None = None
+        self._closed = False
+        self.transactions = 0
+        """How many were committed."""
+
+    async def do(self, work: Callable[[Connection], T]) -> T:
+        """Do the work inside a transaction, and return when that is durable.
+
+        Cancelling gives up the wait, not the work: it may still be committed. Work that raises an error of ours must
+        have changed nothing; it may run a second time, where others in its transaction failed.
+
+        Raises:
+            LedgerError: the database cannot be reached or written. Nothing of the work is kept.
+        """
+        if self._closed:
+            raise LedgerError("the ledger is closed")
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Piece(work, done))
+        if self._flushing is None:
+            self._flushing = asyncio.create_task(self._flush(), name="exatlas ledger")
+        return await done
+
+    async def aclose(self) -> None:
+        """Finish what was asked for, and let the database go. Safe to repeat."""
+        self._closed = True
+        if self._flushing is not None:
+            await asyncio.wait([self._flushing])
+        self._thread.shutdown(wait=False)
+        self._engine.dispose()
+
+    async def _flush(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
+                ends = await loop.run_in_executor(self._thread, self._run, [piece.work for piece in batch])
+                for piece, end in zip(batch, ends, strict=True):
+                    _settle(piece.done, end)
+        finally:
+            self._flushing = None
+            for piece in self._waiting:
+                piece.done.cancel()
+
+    def _run(self, works: list[Callable[[Connection], Any]]) -> list[Any]:
+        """Do a batch in one transaction; where that fails, each piece in its own, so that one cannot spoil all."""
+        try:
+            return self._transaction(works)
+        except SQLAlchemyError as error:
+            if len(works) == 1:
+                return [_ours(error)]
+        return [self._run([work])[0] for work in works]
+
+    def _transaction(self, works: list[Callable[[Connection], Any]]) -> list[Any]:
+        with self._engine.begin() as connection:
+            ends = [_end_of(work, connection) for work in works]
+        self.transactions += 1
+        return ends
+
+
+def _end_of(work: Callable[[Connection], Any], connection: Connection) -> Any:
+    """What the work gave, or the error of ours that it raised."""
+    try:
+        return work(connection)
+    except AtlasError as error:
+        return error
+
+
+def _settle(done: "asyncio.Future[Any]", end: Any) -> None:
+    if done.done():  # its caller was cancelled
+        return
+    if isinstance(end, AtlasError):
+        done.set_exception(end)
+    else:
+        done.set_result(end)
+
+
+def _ours(error: SQLAlchemyError) -> LedgerError:
+    """The database's complaint without its parameters, which hold what was to be written."""
+    origin = getattr(error, "orig", None)
+    said = str(origin or type(error).__name__).strip().partition("\n")[0]
+    return LedgerError(f"the ledger's database failed ({type(error).__name__}): {said}")

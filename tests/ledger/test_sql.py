@@ -1,0 +1,138 @@
+"""What only databases have: durability, migrations, several processes, and failures."""
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from exatlas.errors import ConfigError, LedgerError
+from exatlas.ledger import SqlLedger
+from exatlas.ledger.schema import MIGRATIONS
+from exatlas.records.launch import LaunchState
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+both = pytest.mark.parametrize("sql_url", ["sqlite", "postgres"], indirect=True)
+
+
+def engine(url):
+    return create_engine(url.replace("postgresql://", "postgresql+psycopg://"))
+
+
+@both
+async def test_another_ledger_on_the_same_database_sees_it(sql_url, a_launch):
+    one, other = SqlLedger(sql_url), SqlLedger(sql_url)
+    await one.intend(a_launch())
+    await other.advance(a_launch().launch_id, LaunchState.CREATED, START, compute_id="m-1")
+    assert (await one.get(a_launch().launch_id)).compute_id == "m-1"
+    await one.aclose()
+    await other.aclose()
+
+
+@both
+async def test_writes_that_wait_together_share_a_transaction(sql_url, a_launch):
+    ledger = SqlLedger(sql_url)
+    await ledger.find()
+    before = ledger._writer.transactions
+    await asyncio.gather(*(ledger.intend(a_launch(f"launch-{number}")) for number in range(100)))
+    assert ledger._writer.transactions - before <= 2
+    await ledger.aclose()
+
+
+@both
+async def test_closing_finishes_what_was_asked_for(sql_url, a_launch):
+    ledger = SqlLedger(sql_url)
+    await ledger.find()
+    writing = asyncio.gather(*(ledger.intend(a_launch(f"launch-{number}")) for number in range(20)))
+    await asyncio.sleep(0)
+    await ledger.aclose()
+    await writing
+    with pytest.raises(LedgerError, match="is closed"):
+        await ledger.find()
+    again = SqlLedger(sql_url)
+    assert len(await again.find()) == 20
+    await again.aclose()
+
+
+@both
+async def test_a_database_of_a_newer_version_is_left_alone(sql_url):
+    ledger = SqlLedger(sql_url)
+    await ledger.find()
+    await ledger.aclose()
+    newer = engine(sql_url)
+    with newer.begin() as connection:
+        connection.execute(text("INSERT INTO exatlas_schema VALUES (999)"))
+    newer.dispose()
+    ledger = SqlLedger(sql_url)
+    with pytest.raises(ConfigError, match="has version 999"):
+        await ledger.find()
+    await ledger.aclose()
+
+
+@both
+async def test_many_who_come_first_migrate_once(sql_url):
+    ledgers = [SqlLedger(sql_url) for _ in range(8)]
+    await asyncio.gather(*(ledger.find() for ledger in ledgers))
+    for ledger in ledgers:
+        await ledger.aclose()
+    reading = engine(sql_url)
+    with reading.connect() as connection:
+        found = connection.execute(text("SELECT version FROM exatlas_schema ORDER BY version")).scalars().all()
+    reading.dispose()
+    assert found == list(range(1, len(MIGRATIONS) + 1))
+
+
+WRITER = """
+import asyncio, os, sys
+from datetime import UTC, datetime
+from exatlas.ledger import SqlLedger
+from exatlas.records.launch import Launch
+
+async def main():
+    ledger = SqlLedger(sys.argv[1])
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(1000):
+        launch_id = f"{sys.argv[2]}-{number}"
+        given = dict(owner="o", provider="p", account="a", intended_at=at, updated_at=at)
+        await ledger.intend(Launch(launch_id=launch_id, **given))
+        print(launch_id, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@both
+async def test_what_was_told_written_survives_a_kill_and_several_processes(sql_url):
+    writers = [
+        await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", WRITER, sql_url, f"w{number}"), stdout=asyncio.subprocess.PIPE
+        )
+        for number in range(2)
+    ]
+    told = [(await writer.stdout.readline()).decode().strip() for _ in range(25) for writer in writers]
+    for writer in writers:
+        writer.kill()
+        told += (await writer.stdout.read()).decode().split("\n")[:-1]
+        await writer.wait()
+    ledger = SqlLedger(sql_url)
+    kept = {launch.launch_id for launch in await ledger.find()}
+    await ledger.aclose()
+    assert set(told) <= kept
+    assert len(told) >= 50
+
+
+async def test_a_database_that_cannot_be_reached_is_a_ledger_error(tmp_path, a_launch):
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
+    for call in (ledger.find(), ledger.intend(a_launch(request={"env": "s3cret"}))):
+        with pytest.raises(LedgerError) as caught:
+            await call
+        assert "s3cret" not in f"{caught.value!s} {caught.value.__cause__!r}"
+    await ledger.aclose()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://x", "://", "redis://localhost"])
+def test_a_wrong_url_is_told_without_being_shown(url):
+    with pytest.raises(ConfigError) as caught:
+        SqlLedger(url)
+    assert "ledger" in str(caught.value)
