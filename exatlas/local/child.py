@@ -55,6 +55,8 @@ class Child:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
+            with contextlib.suppress(OSError):  # the guardian has ended already
+                ours.send(b"G")
             undo.pop_all()
             return cls(process, ours, output)
 

@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -246,6 +247,23 @@ async def test_cancelling_the_start_leaves_no_process(ear):
     async with asyncio.timeout(10):
         while _children() - before:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_cancelling_a_start_that_the_loop_was_slow_to_finish_leaves_no_process(tmp_path, turns):
+    """The guardian has all the time it wants before the loop hears that it exists."""
+    mark = tmp_path / "started"
+    program = f"import pathlib, time; pathlib.Path({str(mark)!r}).touch(); time.sleep(30)"
+    starting = asyncio.create_task(start(program, Ear()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    time.sleep(0.1)  # noqa: ASYNC251
+    starting.cancel()
+    await asyncio.wait([starting])
+    if not starting.cancelled():
+        await starting.result().stop(0)
+    else:
+        assert not mark.exists()
 
 
 def _children() -> set[int]:
