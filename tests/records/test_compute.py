@@ -119,7 +119,9 @@ def test_a_field_takes_what_people_type(name, given, kept):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values], ids=lambda x: repr(x)[:30]
+    ("name", "value"),
+    [(name, value) for name, values in REFUSED.items() for value in values],
+    ids=lambda x: repr(x)[:30],
 )
 def test_a_field_refuses_what_cannot_be_right(name, value):
     with pytest.raises(ValidationError) as caught:
@@ -273,7 +275,8 @@ def test_a_machine_that_others_made_goes_by_its_whole_name():
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("status", "runing"), ("status", 1), ("status", []), ("name", ""), ("region", 5), ("gpu", ["l4"])]
+    ("name", "value"),
+    [("status", "runing"), ("status", 1), ("status", []), ("name", ""), ("region", 5), ("gpu", ["l4"])],
 )
 def test_a_bad_filter(name, value):
     with pytest.raises(ValidationError, match=f"{name}: expected"):

@@ -57,13 +57,15 @@ def test_a_field_takes_what_people_type(name, given, kept):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values], ids=lambda x: repr(x)[:30]
+    ("name", "value"),
+    [(name, value) for name, values in REFUSED.items() for value in values],
+    ids=lambda x: repr(x)[:30],
 )
 def test_a_field_refuses_what_cannot_be_right(name, value):
     with pytest.raises(ValidationError) as caught:
         request(**{name: value})
     assert len(caught.value.faults) == 1
-    assert caught.value.faults[0].startswith(f"{name}: expected")or name == "policy"
+    assert caught.value.faults[0].startswith(f"{name}: expected") or name == "policy"
 
 
 def test_every_field_has_a_row_of_bad_values_and_its_keyword_is_typed():
@@ -141,7 +143,9 @@ def test_records_with_json_in_them_can_be_hashed():
     assert isinstance(hash(LogLine(line="x")), int)
 
 
-@pytest.mark.parametrize("facts", [{"id": "", "endpoint": "e"}, {"id": "1", "endpoint": " "}, {"id": 1, "endpoint": "e"}])
+@pytest.mark.parametrize(
+    "facts", [{"id": "", "endpoint": "e"}, {"id": "1", "endpoint": " "}, {"id": 1, "endpoint": "e"}]
+)
 def test_a_job_is_named_by_two_texts(facts):
     with pytest.raises(ValidationError):
         JobRef(**facts)
