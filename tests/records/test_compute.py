@@ -203,7 +203,7 @@ def test_a_port_says_itself_as_it_is_typed():
 
 @pytest.mark.parametrize("facts", [{"port": 0}, {"port": "1"}, {"port": 1, "protocol": "HTTP"}, {"port": True}])
 def test_a_bad_port_spec(facts):
-    with pytest.raises(ValidationError, match="PortSpec is not valid: (port|protocol): "):
+    with pytest.raises(ValidationError, match=r"PortSpec is not valid: (port|protocol): "):
         PortSpec(**facts)
 
 
