@@ -48,6 +48,9 @@ from exatlas.streaming.job_stream import JobStream
 P = TypeVar("P")
 T = TypeVar("T")
 
+SILENCE_S = 60.0
+"""How long `stream_events` waits for the next piece of an answer, unless told."""
+
 
 class Atlas:
     """One client: accounts, base URLs, a connection pool and a clock, for one event loop.
@@ -443,13 +446,17 @@ class Atlas:
             StreamTruncatedError: the connection ended before ``done``.
         """
         arguments.split("stream_events", options, "done", "idle_timeout")
-        arguments.check("stream_events", endpoint=checks.text(endpoint), path=checks.text(path))
-        idle_s = arguments.seconds("stream_events", options.get("idle_timeout", 60.0)) or 60.0
+        done = options.get("done", DONE)
+        arguments.check(
+            "stream_events",
+            endpoint=checks.text(endpoint),
+            path=checks.text(path),
+            done=checks.optional(checks.text)(done),
+        )
+        idle_s = arguments.seconds("stream_events", options.get("idle_timeout"), "idle_timeout") or SILENCE_S
         provider = self._pick("stream_events", options)
         return relay(
-            lambda ctx: _full(provider).stream_events(
-                endpoint, path, body, ctx, done=options.get("done", DONE), idle_s=idle_s
-            ),
+            lambda ctx: _full(provider).stream_events(endpoint, path, body, ctx, done=done, idle_s=idle_s),
             lambda: self._context(provider, options),
         )
 
