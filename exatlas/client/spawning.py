@@ -65,7 +65,7 @@ async def terminate_surely(terminate: Terminate, compute_id: str, clock: Clock) 
                     failure = error
                 else:
                     return None
-                if wait_s is None or isinstance(failure, _HOPELESS):
+                if wait_s is None or (isinstance(failure, _HOPELESS) and not failure.retryable):
                     return failure
                 await clock.sleep(wait_s)
     except TimeoutError as error:
