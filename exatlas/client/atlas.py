@@ -112,6 +112,9 @@ class Atlas:
         self._allow_insecure = allow_insecure
         self._env = os.environ if env is None else env
         self._roster = Roster()
+        if default_provider is not None and not isinstance(default_provider, str):
+            # Records name their provider: from the first call on, that name has to mean this one.
+            self._roster.get(default_provider)
         self._keeper: Keeper | None = None
         self._loop: Callable[[], asyncio.AbstractEventLoop | None] = _nowhere
         self._closed = False

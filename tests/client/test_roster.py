@@ -34,6 +34,13 @@ def test_a_class_means_one_instance_which_its_name_means_too(roster):
     assert roster.get("mine") is made
 
 
+def test_a_name_and_its_class_mean_one_instance_whichever_comes_first(roster):
+    assert roster.get("memory") is roster.get(MemoryProvider)
+    other = Roster()
+    assert other.get(MemoryProvider) is other.get("mock")
+    assert len(roster.made) == len(other.made) == 1
+
+
 def test_an_instance_is_itself_and_is_meant_by_its_name_from_then_on(roster):
     mine = MemoryProvider()
     assert roster.get(mine) is mine
