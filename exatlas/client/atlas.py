@@ -28,7 +28,7 @@ from exatlas.client.arguments import (
 from exatlas.client.connection import OwnTransport
 from exatlas.client.injection import with_secret
 from exatlas.client.lifetime import Keeper, close_all
-from exatlas.client.relaying import relay
+from exatlas.client.relaying import leave_behind, relay
 from exatlas.client.roster import Roster
 from exatlas.client.spawning import Rental, spawn, terminate_surely
 from exatlas.clock import SystemClock
@@ -424,11 +424,16 @@ class Atlas:
         decode = options.get("decode")
         arguments.check("open_job_stream", decode=checks.optional(checks.member("sse"))(decode))
         streamed = {name: value for name, value in options.items() if name != "decode"}
-        asked = {name: value for name, value in streamed.items() if name not in ("on_exit", "strict")}
+        asked = cast(JobOptions, {name: value for name, value in streamed.items() if name not in ("on_exit", "strict")})
         return JobStream(
             self.stream_job(job, **cast(StreamOptions, streamed)),
-            lambda: self.get_job(job, **cast(JobOptions, asked)),
+            lambda: self.get_job(job, **asked),
             decode=decode,
+            if_unread=(
+                (lambda: leave_behind(lambda: self.cancel_job(job, **asked), self.clock))
+                if options.get("on_exit") == "cancel"
+                else None
+            ),
         )
 
     def stream_events(
