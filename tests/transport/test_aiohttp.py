@@ -370,6 +370,36 @@ async def test_a_stream_nobody_closed_ends_with_the_loop(serve):
     await soon(server.closed.wait())
 
 
+async def test_an_owner_that_the_loop_closes_closes_its_transport_without_an_error(serve):
+    """A loop that shuts down closes all its generators at once, the transport's own among them."""
+    server = await serve(stuck_in_a_chunked_body)
+    errors = []
+
+    async def own(transport):
+        try:
+            yield
+        finally:
+            await asyncio.sleep(0)
+            try:
+                await transport.aclose()
+            except RuntimeError as error:
+                errors.append(error)
+
+    async def elsewhere():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        transport = AiohttpTransport()
+        owner = own(transport)
+        await anext(owner)
+        stream = await transport.open(server.call())
+        await anext(stream.chunks())
+        return transport, owner
+
+    held = await asyncio.to_thread(asyncio.run, elsewhere())
+    assert errors == []
+    await soon(server.closed.wait())
+    del held
+
+
 async def test_a_closed_transport_is_closed_on_every_loop(serve):
     server = await serve(polite)
     transport = AiohttpTransport()
