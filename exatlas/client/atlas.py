@@ -241,7 +241,7 @@ class Atlas:
 
         Takes a :class:`ComputeRequest`, its fields as keywords, or both (keywords win). The create is sent once; when
         its answer is lost, the machine is looked for by its launch id. Safe to cancel: the create is finished, and the
-        machine that came is terminated before the cancellation goes on, which may take up to two minutes.
+        machine that came is terminated before the cancellation goes on, which may take minutes where a cloud is silent.
 
         With ``auth="bearer"`` or ``"signed_url"`` a secret is minted, put into the machine's environment as
         ``EXATLAS_PRESHARED_KEY`` (and ``ATLAS_PRESHARED_KEY``), and handed back once, as ``Compute.auth``.

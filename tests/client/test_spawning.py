@@ -1,9 +1,11 @@
 """A create is always finished, and a machine that nobody will get is given back."""
 
 import asyncio
+import contextlib
 
 import pytest
 
+from exatlas.client import spawning
 from exatlas.client.connection import OwnTransport
 from exatlas.client.spawning import PATIENCE_S, WAITS_S, Rental, spawn, terminate_surely
 from exatlas.clock import ManualClock
@@ -194,17 +196,52 @@ async def test_what_the_provider_could_not_settle_is_said_loudly(cloud, ctx, cap
     assert f"ended in doubt; there may be a machine with launch id {LAUNCH}" in caplog.text
 
 
-async def test_a_create_without_end_is_given_up_and_said_loudly(cloud, ctx, caplog, clock):
+async def never_answered(cloud, ctx):
+    """Cancel a spawn whose create never ends."""
     cloud.go.clear()
     spawning_ = asyncio.create_task(spawn(cloud, REQUEST, ctx))
     await cloud.creating.wait()
     spawning_.cancel()
     await asyncio.wait([spawning_])
     assert spawning_.cancelled()
-    assert clock.monotonic() == PATIENCE_S
-    assert f"did not end within 60 s; there may be a machine with launch id {LAUNCH}" in caplog.text
     await asyncio.sleep(0)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_create_without_end_is_given_up_and_said_loudly(cloud, ctx, caplog, clock):
+    await never_answered(cloud, ctx)
+    assert clock.monotonic() == PATIENCE_S + sum(LOOKS_S)
+    assert f"no machine with launch id {LAUNCH} has shown up" in caplog.text
+
+
+async def test_a_machine_whose_create_never_answers_is_found_and_given_back(cloud, ctx):
+    cloud.rented.append("m")
+    await never_answered(cloud, ctx)
+    assert cloud.rented == []
+
+
+async def test_a_create_that_cannot_even_be_cancelled_is_said_loudly(cloud, ctx, caplog, monkeypatch):
+    async def deaf(request, ctx):
+        cloud.creating.set()
+        while not cloud.go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await cloud.go.wait()
+        raise NoCapacityError("at last")
+
+    monkeypatch.setattr(cloud, "spawn_compute", deaf)
+    monkeypatch.setattr(spawning, "LAST_CHANCE_S", 0.01)
+    cloud.go.clear()
+    cloud.rented.append("m")
+    spawning_ = asyncio.create_task(spawn(cloud, REQUEST, ctx))
+    await cloud.creating.wait()
+    spawning_.cancel()
+    await asyncio.wait([spawning_])
+    assert f"does not end; there may yet be a machine with launch id {LAUNCH}" in caplog.text
+    assert cloud.rented == []
+    cloud.go.set()
+    (create,) = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.wait([create])
+    assert isinstance(create.exception(), NoCapacityError)
 
 
 def test_a_loop_that_shuts_down_in_the_middle_leaves_no_machine():
@@ -275,6 +312,7 @@ async def test_it_does_not_wait_for_ever(clock):
 
     failure = await terminate_surely(never, "m", clock)
     assert isinstance(failure, TimeoutError)
+    assert str(failure) == "no answer within 60 s"
     assert clock.monotonic() == PATIENCE_S
 
 
