@@ -13,7 +13,7 @@ from exatlas.errors import AtlasError, CleanupError, OutcomeUnknownError, Provid
 from exatlas.providers.memory import MemoryProvider
 from exatlas.providers.runpod.fake import FakeRunPod, Fault
 from exatlas.transport import budget
-from exatlas.transport.inprocess import InProcessTransport
+from exatlas.transport.inprocess import InProcessTransport, StreamingReply
 
 KEY = "rpa_FAKEKEY0123456789"
 MACHINE = {"image": "img", "gpu": "l4", "cloud_type": "secure"}
@@ -101,7 +101,7 @@ class RunPod:
 
     def __init__(self, clock):
         self.clock = clock
-        self.fake = FakeRunPod(clock, api_key=KEY)
+        self.fake = FakeRunPod(clock, api_key=KEY, page_size=1)
         self.fake.endpoint("e", count, step_s=1)
         self.transport = CountingTransport(self.fake.handle)
         self.atlas = Atlas("runpod", credentials={"runpod": Vault()}, transport=self.transport, clock=clock, env={})
@@ -240,6 +240,7 @@ async def test_stream_logs(cut_everywhere, follow):
     async def read(atlas, made):
         async with aclosing(atlas.stream_logs(made, follow=follow)) as lines:
             async for line in lines:
+                await asyncio.sleep(0)
                 if line.line == "hello":
                     return True
         return False
@@ -273,8 +274,12 @@ def whole(cloud, given, outputs):
 @pytest.mark.parametrize("on_exit", ["leave", "cancel"])
 async def test_stream_job(cut_everywhere, on_exit):
     async def read(atlas, job):
+        seen = []
         async with aclosing(atlas.stream_job(job, on_exit=on_exit)) as chunks:
-            return [chunk.output async for chunk in chunks]
+            async for chunk in chunks:
+                await asyncio.sleep(0)
+                seen.append(chunk.output)
+        return seen
 
     assert await cut_everywhere(read, whole, prepare=a_job) > 2
 
@@ -326,24 +331,63 @@ async def test_open_job_stream(cut_everywhere, ask):
     assert await cut_everywhere(read, check, prepare=prepare) > 2
 
 
+async def test_stream_events(cancel_everywhere, clock):
+    async def events():
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield f"data: {number}\n\n".encode()
+        yield b"data: [DONE]\n\n"
+
+    async def answer(call):
+        await asyncio.sleep(0)
+        return StreamingReply(headers={"content-type": "text/event-stream"}, body=events())
+
+    async def trial(cut):
+        transport = CountingTransport(answer)
+        async with Atlas("runpod", credentials={"runpod": Vault()}, transport=transport, clock=clock, env={}) as atlas:
+
+            async def read():
+                seen = []
+                async with aclosing(atlas.stream_events("e", "openai/v1/chat/completions", {})) as stream:
+                    async for event in stream:
+                        await asyncio.sleep(0)
+                        seen.append(event.data)
+                return seen
+
+            seen = await cut(read())
+            assert seen is cut.CANCELLED or seen == [0, 1, 2]
+            assert transport.open_streams == 0
+
+    assert await cancel_everywhere(trial) > 5
+
+
 # --- the client itself, and many at once ---
 
 
 async def test_aclose(cut_everywhere):
-    def check(cloud, given, result):
-        assert cloud.atlas.closed or result is None
+    begun = []
 
-    await cut_everywhere(lambda atlas, _: atlas.aclose(), check, prepare=a_machine)
+    async def close(atlas, _):
+        begun.append(atlas)
+        await atlas.aclose()
+
+    def check(cloud, made, result):
+        assert cloud.atlas.closed is (cloud.atlas in begun)
+        assert cloud.rented() == [made.id]
+
+    await cut_everywhere(close, check, prepare=a_machine)
 
 
 async def test_a_whole_block(cut_everywhere):
     async def live(atlas, _):
-        async with atlas:
-            made = await atlas.spawn_compute(**MACHINE)
-            await atlas.terminate(made)
-        return made
+        async with atlas, atlas.rent(**MACHINE) as made:
+            return made
 
-    await cut_everywhere(live, lambda cloud, given, result: set(cloud.rented()) <= {"whatever was cut"} or True)
+    def check(cloud, given, made):
+        assert cloud.rented() == []
+        assert made is None or cloud.atlas.closed
+
+    assert await cut_everywhere(live, check) > 5
 
 
 @pytest.mark.parametrize("race", ["fan_out", "first_ok"])
