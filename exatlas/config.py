@@ -70,7 +70,7 @@ async def fetch_key(provider: str, credential: Credential) -> str:
     Safe to cancel as far as the coroutine function is.
 
     Raises:
-        ConfigError: the function failed (chained), or what it gave cannot be a key.
+        ConfigError: the function failed (chained; that may pass, so it is retryable), or what it gave cannot be a key.
     """
     if isinstance(credential, str):
         return check_key(provider, credential)
@@ -84,7 +84,9 @@ async def fetch_key(provider: str, credential: Credential) -> str:
         # Supervised boundary: the function is the user's and may raise anything. Its text stays out of ours, because
         # vault clients like to quote what they were given; whoever wants it follows the cause.
         raise ConfigError(
-            f"fetching the API key failed: the credential function raised {type(error).__name__}", provider=provider
+            f"fetching the API key failed: the credential function raised {type(error).__name__}",
+            provider=provider,
+            retryable=True,
         ) from error
     return check_key(provider, key)
 

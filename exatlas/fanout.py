@@ -121,7 +121,11 @@ async def first_ok(
     turn, seconds = _options("first_ok", op, limit, timeout)
     if not calls:
         raise ValidationError("the call", ["providers: expected at least one"], operation="first_ok")
-    tasks = {asyncio.create_task(call.run(turn, seconds)): call for call in calls}
+
+    def is_won() -> bool:
+        return any(call.succeeded for call in calls)
+
+    tasks = {asyncio.create_task(call.run(turn, seconds, is_won)): call for call in calls}
     winner: _Call[P, T] | None = None
     try:
         winner = await _first(tasks)
@@ -165,6 +169,10 @@ async def _take_back(losers: "Iterable[_Call[P, T]]", undo: Undo[T] | None) -> N
     await asyncio.gather(*(loser.take_back(undo) for loser in losers))
 
 
+def _never() -> bool:
+    return False
+
+
 class _Call(Generic[P, T]):
     """One call of many, while it runs and after."""
 
@@ -197,10 +205,14 @@ class _Call(Generic[P, T]):
             elapsed=timedelta(seconds=self._elapsed_s),
         )
 
-    async def run(self, turn: AbstractAsyncContextManager[Any], seconds: float | None) -> None:
-        """Wait for a turn, call, and keep what comes of it."""
+    async def run(
+        self, turn: AbstractAsyncContextManager[Any], seconds: float | None, is_too_late: Callable[[], bool] = _never
+    ) -> None:
+        """Wait for a turn, call unless it is too late by then, and keep what comes of it."""
         _births.set(self._births)
         async with turn:
+            if is_too_late():
+                return
             started = self._clock.monotonic()
             limit = Deadline(self._clock, seconds)
             try:

@@ -169,12 +169,12 @@ def job_ref(operation: str, job: object, endpoint: object) -> tuple[JobRef, str 
     return JobRef(id=job, endpoint=str(endpoint)), None
 
 
-def seconds(subject: str, timeout: object) -> float | None:
+def seconds(subject: str, timeout: object, field: str = "timeout") -> float | None:
     """A deadline in seconds."""
     span = checks.as_span(timeout)
     fault = checks.optional(checks.positive_span)(span)
     if fault:
-        raise _wrong(subject, f"timeout: {fault}")
+        raise _wrong(subject, f"{field}: {fault}")
     return None if span is None else float(span.total_seconds())
 
 

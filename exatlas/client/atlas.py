@@ -28,7 +28,7 @@ from exatlas.client.arguments import (
 from exatlas.client.connection import OwnTransport
 from exatlas.client.injection import with_secret
 from exatlas.client.lifetime import Keeper, close_all
-from exatlas.client.relaying import relay
+from exatlas.client.relaying import leave_behind, relay
 from exatlas.client.roster import Roster
 from exatlas.client.spawning import Rental, spawn, terminate_surely
 from exatlas.clock import SystemClock
@@ -47,6 +47,9 @@ from exatlas.streaming.job_stream import JobStream
 
 P = TypeVar("P")
 T = TypeVar("T")
+
+SILENCE_S = 60.0
+"""How long `stream_events` waits for the next piece of an answer, unless told."""
 
 
 class Atlas:
@@ -109,6 +112,9 @@ class Atlas:
         self._allow_insecure = allow_insecure
         self._env = os.environ if env is None else env
         self._roster = Roster()
+        if default_provider is not None and not isinstance(default_provider, str):
+            # Records name their provider: from the first call on, that name has to mean this one.
+            self._roster.get(default_provider)
         self._keeper: Keeper | None = None
         self._loop: Callable[[], asyncio.AbstractEventLoop | None] = _nowhere
         self._closed = False
@@ -235,7 +241,7 @@ class Atlas:
 
         Takes a :class:`ComputeRequest`, its fields as keywords, or both (keywords win). The create is sent once; when
         its answer is lost, the machine is looked for by its launch id. Safe to cancel: the create is finished, and the
-        machine that came is terminated before the cancellation goes on, which may take up to two minutes.
+        machine that came is terminated before the cancellation goes on, which may take minutes where a cloud is silent.
 
         With ``auth="bearer"`` or ``"signed_url"`` a secret is minted, put into the machine's environment as
         ``EXATLAS_PRESHARED_KEY`` (and ``ATLAS_PRESHARED_KEY``), and handed back once, as ``Compute.auth``.
@@ -456,11 +462,16 @@ class Atlas:
         decode = options.get("decode")
         arguments.check("open_job_stream", decode=checks.optional(checks.member("sse"))(decode))
         streamed = {name: value for name, value in options.items() if name != "decode"}
-        asked = {name: value for name, value in streamed.items() if name not in ("on_exit", "strict")}
+        asked = cast(JobOptions, {name: value for name, value in streamed.items() if name not in ("on_exit", "strict")})
         return JobStream(
             self.stream_job(job, **cast(StreamOptions, streamed)),
-            lambda: self.get_job(job, **cast(JobOptions, asked)),
+            lambda: self.get_job(job, **asked),
             decode=decode,
+            if_unread=(
+                (lambda: leave_behind(lambda: self.cancel_job(job, **asked), self.clock))
+                if options.get("on_exit") == "cancel"
+                else None
+            ),
         )
 
     def stream_events(
@@ -481,13 +492,17 @@ class Atlas:
             StreamTruncatedError: the connection ended before ``done``.
         """
         arguments.split("stream_events", options, "done", "idle_timeout")
-        arguments.check("stream_events", endpoint=checks.text(endpoint), path=checks.text(path))
-        idle_s = arguments.seconds("stream_events", options.get("idle_timeout", 60.0)) or 60.0
+        done = options.get("done", DONE)
+        arguments.check(
+            "stream_events",
+            endpoint=checks.text(endpoint),
+            path=checks.text(path),
+            done=checks.optional(checks.text)(done),
+        )
+        idle_s = arguments.seconds("stream_events", options.get("idle_timeout"), "idle_timeout") or SILENCE_S
         provider = self._pick("stream_events", options)
         return relay(
-            lambda ctx: _full(provider).stream_events(
-                endpoint, path, body, ctx, done=options.get("done", DONE), idle_s=idle_s
-            ),
+            lambda ctx: _full(provider).stream_events(endpoint, path, body, ctx, done=done, idle_s=idle_s),
             lambda: self._context(provider, options),
         )
 

@@ -44,9 +44,14 @@ async def relay(
         raise
     finally:
         if abandon is not None and not over:
-            ended = await outlive(lambda: _abandoned(abandon, clock))
-            if ended.interrupted:
-                raise asyncio.CancelledError
+            await leave_behind(abandon, clock)
+
+
+async def leave_behind(abandon: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Call ``abandon``, shielded and bounded. A failure is logged; a cancellation goes on afterwards."""
+    ended = await outlive(lambda: _abandoned(abandon, clock))
+    if ended.interrupted:
+        raise asyncio.CancelledError
 
 
 async def _abandoned(abandon: Callable[[], Awaitable[None]], clock: Clock) -> None:

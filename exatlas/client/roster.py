@@ -24,9 +24,7 @@ class Roster:
         if isinstance(choice, str):
             return self._named(choice)
         if isinstance(choice, type):
-            if choice not in self._by_class:
-                self._by_class[choice] = self._make(choice)
-            return self._by_class[choice]
+            return self._by_class.get(choice) or self._make(choice)
         if self._by_name.get(getattr(choice, "name", "")) is not choice:
             self._meet(resolve(choice))
         return choice
@@ -48,7 +46,7 @@ class Roster:
         return made
 
     def _make(self, cls: type[Provider]) -> Provider:
-        made = resolve(cls)
+        made = self._by_class[cls] = resolve(cls)
         self.made.append(made)
         self._meet(made)
         return made

@@ -28,6 +28,8 @@ from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 
 PATIENCE_S = 60.0
 """How long a create goes on after its caller was cancelled, and how long a termination is tried."""
+LAST_CHANCE_S = 1.0
+"""How long a create may take to give in to cancellation, in real seconds."""
 WAITS_S = (0.5, 1, 2, 4, 8, 16)
 """Waits between the attempts at a termination."""
 
@@ -42,8 +44,8 @@ Terminate = Callable[[str], Awaitable[None]]
 async def spawn(provider: Provider, request: ComputeRequest, ctx: Context) -> Compute:
     """Let the provider rent one machine, in a task that outlives the caller's cancellation.
 
-    When cancelled, the create is finished (for up to a minute), the machine that came is terminated, and the
-    cancellation goes on.
+    When cancelled, the create is finished (for up to a minute; then its machine is looked for), the machine that came
+    is terminated, and the cancellation goes on.
     """
     create = asyncio.create_task(_create(provider, request, ctx), name=f"exatlas spawn {ctx.launch_id}")
     try:
@@ -65,11 +67,11 @@ async def terminate_surely(terminate: Terminate, compute_id: str, clock: Clock) 
                     failure = error
                 else:
                     return None
-                if wait_s is None or isinstance(failure, _HOPELESS):
+                if wait_s is None or (isinstance(failure, _HOPELESS) and not failure.retryable):
                     return failure
                 await clock.sleep(wait_s)
-    except TimeoutError as error:
-        return failure or error
+    except TimeoutError:
+        return failure or TimeoutError(f"no answer within {PATIENCE_S:g} s")
     return failure
 
 
@@ -141,15 +143,7 @@ async def _abandon(create: asyncio.Task[Compute], provider: Provider, ctx: Conte
             await asyncio.wait([create])
     except TimeoutError:
         create.cancel()
-        await asyncio.wait([create], timeout=1)
-        if not create.done() or create.cancelled():
-            _log.error(
-                "a cancelled spawn at %s did not end within %g s; there may be a machine with launch id %s",
-                ctx.provider,
-                PATIENCE_S,
-                ctx.launch_id,
-            )
-            return
+        await asyncio.wait([create], timeout=LAST_CHANCE_S)
     compute_id = await _came_of(create, provider, ctx)
     if compute_id is None:
         return
@@ -167,9 +161,16 @@ async def _abandon(create: asyncio.Task[Compute], provider: Provider, ctx: Conte
 
 
 async def _came_of(create: asyncio.Task[Compute], provider: Provider, ctx: Context) -> str | None:
-    """The id of the machine that an ended create rented, or None."""
+    """The id of the machine that a create rented, or None."""
+    if not create.done():
+        _log.error(
+            "a cancelled spawn at %s does not end; there may yet be a machine with launch id %s",
+            ctx.provider,
+            ctx.launch_id,
+        )
+        return await _search(provider, ctx)
     if create.cancelled():
-        # Somebody cancelled the create itself, as an event loop does that shuts down: its answer is lost.
+        # It took too long, or an event loop that shuts down has cancelled the create itself: its answer is lost.
         return await _search(provider, ctx)
     error = create.exception()
     if error is None:

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from exatlas.cancellation import outlive
+
 LAUNCHER = Path(__file__).with_name("launcher.py")
 LONGEST_LINE = 16 * 1024
 LAST_WORDS_S = 1.0
@@ -26,7 +28,9 @@ class Child:
         self._process = process
         self._line = line
         self._output = output
-        self._end = asyncio.ensure_future(self._hear_the_end())
+        self._status = asyncio.ensure_future(self._hear_the_status())
+        # A callback, because an event loop that shuts down may cancel the task before it has a `finally` to run.
+        self._status.add_done_callback(self._let_go)
 
     @classmethod
     async def start(cls, command: Sequence[str], env: Mapping[str, str], on_line: Callable[[str], None]) -> "Child":
@@ -51,6 +55,8 @@ class Child:
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
             )
+            with contextlib.suppress(OSError):  # the guardian has ended already
+                ours.send(b"G")
             undo.pop_all()
             return cls(process, ours, output)
 
@@ -59,15 +65,19 @@ class Child:
 
         None when its guardian was killed. Safe to cancel.
         """
-        return await asyncio.shield(self._end)
+        await self._bury()
+        return None if self._status.cancelled() else self._status.result()
 
     async def stop(self, grace_s: float) -> int | None:
-        """Ask politely, wait, and kill what is left. When cancelled, kills at once."""
+        """Ask politely, wait, and kill what is left. When cancelled, kills at once; it returns when all are gone."""
         try:
             self._ask_to_end()
-            await asyncio.wait([self._end], timeout=grace_s)
+            await asyncio.wait([self._status], timeout=grace_s)
         finally:
             self.kill()
+            burial = await outlive(self._bury)
+        if burial.interrupted:
+            raise asyncio.CancelledError
         return await self.wait()
 
     def kill(self) -> None:
@@ -80,18 +90,21 @@ class Child:
         with contextlib.suppress(OSError):  # it has ended already
             self._line.send(b"T")
 
-    async def _hear_the_end(self) -> int | None:
-        status = None
-        try:
-            with contextlib.suppress(ConnectionError):
-                heard = await asyncio.get_running_loop().sock_recv(self._line, 64)
-                status = int(heard) if heard else None
-        finally:
-            self.kill()  # the guardian has not been reaped, so the group's number is still its own
-            await self._process.wait()
-            await self._output.rest(LAST_WORDS_S)
-            self._line.close()
-        return status
+    async def _hear_the_status(self) -> int | None:
+        with contextlib.suppress(ConnectionError):
+            heard = await asyncio.get_running_loop().sock_recv(self._line, 64)
+            return int(heard) if heard else None
+        return None
+
+    def _let_go(self, _: asyncio.Future[int | None]) -> None:
+        self.kill()  # the guardian has not been reaped, so the group's number is still its own
+        self._line.close()
+
+    async def _bury(self) -> None:
+        """Wait for the last of it. Several may."""
+        await asyncio.wait([self._status])
+        await self._process.wait()
+        await self._output.rest(LAST_WORDS_S)
 
 
 class _Output(asyncio.Protocol):

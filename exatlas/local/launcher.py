@@ -3,6 +3,7 @@
 Run by path, without the package: ``python -I -S launcher.py <fd> <command> …``, as the leader of a session of its own.
 ``fd`` is one end of a socket. What travels on it:
 
+- here: ``G`` first, without which nothing is started: whoever gives up before has only this process to end;
 - here: ``T`` asks for a polite end (SIGTERM to the worker alone); end of file means that the parent is gone, however
   it went, and then the whole process group is killed, this process included;
 - there: the worker's exit status in digits. After that the guardian lives on, doing nothing, so that its process
@@ -18,7 +19,7 @@ from types import FrameType
 
 
 def main(arguments: list[str]) -> None:
-    """Start the command and guard it. Never returns; the parent ends this process."""
+    """Start the command when told to, and guard it. Then it never returns; the parent ends this process."""
     parent = int(arguments[0])
     os.set_inheritable(parent, False)
     wake_read, wake_write = os.pipe()
@@ -27,6 +28,8 @@ def main(arguments: list[str]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, _ignore)  # a handler and not SIG_IGN, which the worker would inherit
 
+    if os.read(parent, 1) != b"G":
+        return
     worker = os.posix_spawnp(arguments[1], arguments[1:], os.environ)
     worker_runs = True
     while True:

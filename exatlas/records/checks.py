@@ -18,7 +18,6 @@ Rule = Callable[[Any], str | None]
 LONGEST_SPAN_S = 100 * 365 * 86_400
 """A hundred years; anything above is a unit mistake, and NaN fails the comparison too."""
 
-
 DEEPEST = 200
 """Levels of nesting that every JSON encoder takes."""
 
@@ -173,8 +172,8 @@ def web_url(value: object) -> str | None:
 
 
 def positive_span(value: object) -> str | None:
-    """A timedelta above zero (converted from seconds where a number was given)."""
-    if isinstance(value, timedelta) and value > timedelta(0):
+    """A timedelta above zero and below a hundred years (converted from seconds where a number was given)."""
+    if isinstance(value, timedelta) and timedelta(0) < value <= timedelta(seconds=LONGEST_SPAN_S):
         return None
     return f"expected a positive timedelta or number of seconds, {given(value)}"
 

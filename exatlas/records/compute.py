@@ -38,6 +38,9 @@ class ComputeStatus(StrEnum):
 
 Protocol = Literal["http", "tcp", "udp"]
 
+MOST_DIGITS = 20
+"""Of a port in text; reading thousands of them would raise."""
+
 
 @frozen(kw_only=True)
 class PortSpec:
@@ -55,10 +58,11 @@ class PortSpec:
 
 
 def as_port(value: Any) -> Any:
-    """Read ``(8000, "http")``, ``"8000/http"`` or a mapping; anything else is left for the rule to refuse."""
+    """Read ``(8000, "http")`` or ``"8000/http"``; anything else is left for the rule to refuse."""
     if isinstance(value, str):
         number, _, protocol = value.partition("/")
-        return PortSpec(port=int(number), protocol=_protocol(protocol)) if number.isdecimal() and protocol else value
+        is_number = number.isdecimal() and len(number) < MOST_DIGITS
+        return PortSpec(port=int(number), protocol=_protocol(protocol)) if is_number and protocol else value
     if isinstance(value, tuple | list) and len(value) == 2:
         return PortSpec(port=value[0], protocol=_protocol(value[1]))
     return value
@@ -203,11 +207,11 @@ class ComputeRequest:
 
     def _faults_between_fields(self) -> list[str]:
         faults = []
-        if not self.image and not self.template_id:
+        if self.image is None and self.template_id is None:
             faults.append("image: expected an image reference, or a template_id that brings one")
         if self.gpu == ():
             faults.append("gpu: expected at least one name, or None for a CPU machine")
-        if self.gpu is None and self.gpu_count != 1:
+        if self.gpu is None and self.gpu_count != 1 and checks.whole(1)(self.gpu_count) is None:
             faults.append("gpu_count: needs a gpu")
         return faults
 

@@ -68,6 +68,7 @@ def _say(error: BaseException, cls: type | None) -> str:
 @cache
 def _converter(reveal: frozenset[str]) -> cattrs.Converter:
     converter = cattrs.Converter()
+    converter.register_unstructure_hook(StrEnum, lambda member: member.value)
     converter.register_unstructure_hook(Decimal, str)
     converter.register_unstructure_hook(datetime, lambda instant: instant.astimezone(UTC).isoformat())
     converter.register_unstructure_hook(timedelta, lambda span: span.total_seconds())

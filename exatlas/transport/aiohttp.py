@@ -139,9 +139,13 @@ class AiohttpTransport:
         """
         self._closed = True
         loop = asyncio.get_running_loop()
-        self._pools.pop(loop, None)
+        pool = self._pools.pop(loop, None)
         keeper = self._keepers.pop(loop, None)
-        if keeper is not None:
+        if pool is None or keeper is None:
+            return
+        if pool.closed:  # by a loop that shuts down: it closes all its generators at once, this one and its owner's
+            await pool.aclose()
+        else:
             await keeper.aclose()
 
     async def _open_pool(self, call: HttpCall) -> "_Pool":
@@ -205,18 +209,22 @@ class _Pool:
     """Replies not yet read to their end. aiohttp would leave their readers waiting for ever when it closes."""
     closed: bool = False
 
+    async def aclose(self) -> None:
+        """Cut every connection. Safe to repeat."""
+        self.closed = True
+        for response in list(self.under_way):
+            response.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.session.close()
+
 
 async def _close_with_loop(pool: _Pool) -> AsyncGenerator[None, None]:
     """Wait for the event loop to shut its generators down, or for `aclose`, and close everything."""
     try:
         yield
     finally:
-        pool.closed = True
-        for response in list(pool.under_way):
-            response.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await pool.session.close()
+        await pool.aclose()
 
 
 class AiohttpStream:

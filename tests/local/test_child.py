@@ -2,6 +2,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -148,8 +149,58 @@ async def test_cancelling_a_wait_ends_nothing(ear):
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.wait([waiting])
-    assert not child._end.done()
+    assert is_alive(child._process.pid)
     assert await child.stop(30) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_a_second_cancellation_of_a_stop_does_not_leave_it_half_done(ear, turns):
+    child = await start("import time; time.sleep(3600)", ear)
+    stopping = asyncio.create_task(child.stop(3600))
+    await asyncio.sleep(0)
+    stopping.cancel()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    stopping.cancel()
+    await asyncio.wait([stopping])
+    assert stopping.cancelled()
+    assert child._line.fileno() == -1
+    assert child._process.returncode is not None
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_loop_that_ends_leaves_nothing_open(ear, turns):
+    """It cancels every task there is, also one that has not begun."""
+    kept = []
+
+    async def own() -> None:
+        child = await start("import time; time.sleep(3600)", ear)
+        kept.append(child)
+        try:
+            await child.wait()
+        finally:
+            await child.stop(30)
+
+    async def main() -> None:
+        owner = asyncio.create_task(own())
+        while not kept:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        assert not owner.done()
+
+    asyncio.run(main())
+    (child,) = kept
+    assert child._line.fileno() == -1
+    assert child._process.returncode is not None
+
+
+async def test_nothing_is_left_when_the_loop_cancels_what_listens_before_it_begins(ear):
+    child = await start("import time; time.sleep(3600)", ear)
+    child._status.cancel()
+    assert await child.wait() is None
+    assert child._line.fileno() == -1
+    assert child._process.returncode is not None
 
 
 async def test_a_process_that_escapes_with_the_pipe_does_not_hold_up_the_end(ear):
@@ -196,6 +247,23 @@ async def test_cancelling_the_start_leaves_no_process(ear):
     async with asyncio.timeout(10):
         while _children() - before:
             await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("turns", range(8))
+async def test_cancelling_a_start_that_the_loop_was_slow_to_finish_leaves_no_process(tmp_path, turns):
+    """The guardian has all the time it wants before the loop hears that it exists."""
+    mark = tmp_path / "started"
+    program = f"import pathlib, time; pathlib.Path({str(mark)!r}).touch(); time.sleep(30)"
+    starting = asyncio.create_task(start(program, Ear()))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    time.sleep(0.1)  # noqa: ASYNC251
+    starting.cancel()
+    await asyncio.wait([starting])
+    if not starting.cancelled():
+        await starting.result().stop(0)
+    else:
+        assert not mark.exists()
 
 
 def _children() -> set[int]:

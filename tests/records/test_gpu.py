@@ -1,6 +1,30 @@
+"""Models of GPU, and what one provider offers of one."""
+
+from decimal import Decimal
+
+import attrs
 import pytest
 
-from exatlas.records.gpu import GPU_FAMILIES, GPU_MODELS, gpu_names, nearest_gpu
+from exatlas.records.gpu import GPU_FAMILIES, GPU_MODELS, GpuType, Stock, gpu_names, nearest_gpu
+
+
+def test_what_a_cloud_does_not_say_is_not_known():
+    bare = GpuType(id="x", provider="p")
+    assert bare.stock is Stock.UNKNOWN
+    assert (bare.canonical, bare.price_usd_per_hour, bare.spot_price_usd_per_hour, bare.memory_gb) == (None,) * 4
+    assert (bare.regions, bare.raw) == ((), {})
+
+
+def test_it_is_frozen_hashable_and_hides_the_clouds_own_words():
+    kind = GpuType(id="x", provider="p", price_usd_per_hour=Decimal("1"), raw={"k": "s3cr3t"})
+    assert "s3cr3t" not in repr(kind)
+    assert len({kind, attrs.evolve(kind), attrs.evolve(kind, stock=Stock.LOW)}) == 2
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        kind.stock = Stock.HIGH
+
+
+def test_the_words_for_stock_are_closed():
+    assert [str(word) for word in Stock] == ["high", "medium", "low", "unavailable", "unknown"]
 
 
 @pytest.mark.parametrize("model", GPU_MODELS.values(), ids=lambda model: model.name)

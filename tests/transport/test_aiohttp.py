@@ -370,6 +370,34 @@ async def test_a_stream_nobody_closed_ends_with_the_loop(serve):
     await soon(server.closed.wait())
 
 
+async def test_an_owner_that_the_loop_closes_closes_its_transport_without_an_error(serve):
+    """A loop that shuts down closes all its generators at once, the transport's own among them."""
+    server = await serve(polite)
+    errors = []
+
+    async def own(transport):
+        try:
+            yield
+        finally:
+            try:
+                await asyncio.create_task(transport.aclose())
+            except RuntimeError as error:
+                errors.append(error)
+
+    async def elsewhere():
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: errors.append(context))
+        transport = AiohttpTransport()
+        owner = own(transport)
+        await anext(owner)
+        await transport.send(server.call())
+        return transport, owner
+
+    held = await asyncio.to_thread(asyncio.run, elsewhere())
+    assert errors == []
+    await soon(server.closed.wait())
+    del held
+
+
 async def test_a_closed_transport_is_closed_on_every_loop(serve):
     server = await serve(polite)
     transport = AiohttpTransport()
@@ -552,9 +580,8 @@ async def test_a_torn_or_broken_reply(serve, transport, torn):
 async def test_a_reply_beyond_the_bound_is_not_read_on(serve, transport, head):
     async def behave(peer):
         await peer.request()
-        await peer.say(head)
-        while True:
-            await peer.say(b"x" * 1000)
+        await peer.say(head + b"x" * 50_000)  # less than it announced: a reply that has come whole frees the connection
+        await peer.gone()
 
     server = await serve(behave)
     with pytest.raises(TransportError, match="longer than 5000 bytes") as caught:

@@ -3,13 +3,12 @@
 import asyncio
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from attrs import define, field, frozen
 
-from exatlas.cancellation import Deadline
 from exatlas.errors import JobCancelledError, JobError, JobFailedError, JobTimedOutError, NotFoundError
 from exatlas.protocols import Clock
 from exatlas.providers.memory import handlers
@@ -176,26 +175,27 @@ class Endpoints:
         """One job from queue to end."""
         policy = run.request.policy
         slot = self._slots.setdefault(run.request.endpoint, asyncio.Semaphore(self._workers or 1_000_000))
-        life = Deadline(run.clock, _seconds(policy.ttl))
+        limits = [asyncio.create_task(_cut(run, policy.ttl, run.expire))]
         try:
-            async with life, slot:
+            async with slot:
                 run.begin()
-                await self._work(run, Deadline(run.clock, _seconds(policy.execution_timeout)))
-        except TimeoutError:
-            run.expire()
+                limits.append(
+                    asyncio.create_task(
+                        _cut(run, policy.execution_timeout, lambda: self._end(run, JobStatus.TIMED_OUT))
+                    )
+                )
+                await self._work(run)
         finally:
+            for limit in limits:
+                limit.cancel()
             self._end(run, JobStatus.CANCELLED)
 
-    async def _work(self, run: JobRun, limit: Deadline) -> None:
+    async def _work(self, run: JobRun) -> None:
         job = {"id": run.id, "input": handlers.as_json(run.request.input)}
         try:
-            async with limit:
-                output = await handlers.run(self.handlers[run.request.endpoint], job, run.emit)
+            output = await handlers.run(self.handlers[run.request.endpoint], job, run.emit)
         except Exception as error:  # noqa: BLE001 - the handler is the user's, and its failure is the job's result
-            if limit.expired and isinstance(error, TimeoutError):
-                self._end(run, JobStatus.TIMED_OUT)
-            else:
-                self._end(run, JobStatus.FAILED, fault=_fault(error))
+            self._end(run, JobStatus.FAILED, fault=_fault(error))
             return
         reported = output.get("error") if isinstance(output, dict) else None
         if reported:
@@ -218,8 +218,14 @@ def _fault(error: Exception) -> JobFault:
     )
 
 
-def _seconds(span: timedelta | None) -> float | None:
-    return None if span is None else span.total_seconds()
+async def _cut(run: JobRun, limit: timedelta | None, settle: Callable[[], object]) -> None:
+    """Settle the job when its time is over, and let its handler know. One that does not listen changes nothing."""
+    if limit is None:
+        return
+    await run.clock.sleep(limit.total_seconds())
+    settle()
+    if run.task is not None:
+        run.task.cancel()
 
 
 def _span(since: datetime | None, until: datetime | None) -> timedelta | None:
