@@ -68,7 +68,7 @@ class GuardMiddleware:
     def _may_in(self, scope: Scope) -> bool:
         method = scope.get("method", "GET")  # a WebSocket's upgrade is a GET
         headers, authorization = _headers(scope)
-        if self._preflight and scope["type"] == "http" and is_preflight(method, headers):
+        if self._preflight and is_preflight(method, headers):
             return True
         return bool(self._guard.check(method, _target(scope), authorization, client=self._client(scope)))
 
