@@ -10,14 +10,27 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from attrs import field, frozen
 
 from exatlas.capabilities import Capability
-from exatlas.messages import HttpCall, HttpReply, RequestRecord
+from exatlas.messages import HookEvent, HttpCall, HttpReply, RequestRecord
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
 from exatlas.records.launch import Launch, LaunchState
 
-Hook = Callable[[RequestRecord], None]
-"""Hears about each attempt at each request, after it ended. Called in the event loop: be quick, do not raise."""
+
+@runtime_checkable
+class Listener(Protocol):
+    """A hook that hears everything: requests, streams and spawns."""
+
+    def on_event(self, event: HookEvent, /) -> None:
+        """Take one record. Called in the task it is about, in the event loop: be quick, do not raise.
+
+        Pass over kinds of records that you do not know; later versions may add some.
+        """
+        ...
+
+
+Hook = Callable[[RequestRecord], None] | Listener
+"""Hears what the client does: a plain function about each attempt at each request, a :class:`Listener` about all."""
 
 Credential = str | Callable[[], Awaitable[str]]
 """A key, or a coroutine function that fetches the present one; it is asked before every operation, for rotation."""
@@ -167,6 +180,8 @@ class Context:
     """The mark of the spawn in progress; the provider writes it where its cloud keeps it."""
     strict_stream: bool = False
     """Whether a stream that lost chunks raises StreamGapError instead of marking the next chunk."""
+    endpoint: str | None = None
+    """The serverless endpoint the call is about, for records; None for calls about machines."""
     account: str = ""
     """Fingerprint of provider and key: the same for the same account, and useless for getting in."""
 

@@ -36,7 +36,7 @@ from exatlas.config import BaseUrls
 from exatlas.errors import ConfigError
 from exatlas.fanout import Outcome, Undo, record_birth
 from exatlas.launch import new_launch_id
-from exatlas.protocols import Clock, Context, Credential, Hook, OptionalOperations, Provider, Transport
+from exatlas.protocols import Clock, Context, Credential, Hook, Listener, OptionalOperations, Provider, Transport
 from exatlas.providers import ProviderChoice
 from exatlas.records import checks
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
@@ -68,7 +68,8 @@ class Atlas:
         base_urls: By provider name: one URL for all of its APIs, or a mapping of its URL names to URLs.
         transport: Moves the requests instead of a pool of the client's own.
         clock: Where time comes from; tests pass a :class:`exatlas.ManualClock`.
-        hooks: Called with a :class:`exatlas.RequestRecord` after every attempt at a request.
+        hooks: Functions, called with a :class:`exatlas.RequestRecord` after every attempt at a request; and objects
+            with ``on_event`` (:class:`exatlas.Listener`), which hear of streams and spawns as well.
         timeout: Deadline of each HTTP request (seconds or timedelta); None leaves it to the provider.
         allow_insecure: Accept plain ``http://`` base URLs that leave this machine.
         env: Read instead of the process's environment.
@@ -97,7 +98,7 @@ class Atlas:
             base_urls=checks.optional(checks.mapping)(base_urls),
             transport=_has(transport, "a Transport", "send", "open", "aclose"),
             clock=_has(clock, "a Clock", "now", "monotonic", "sleep"),
-            hooks=_functions(self._hooks),
+            hooks=_listening(self._hooks),
             allow_insecure=checks.flag(allow_insecure),
             env=checks.optional(checks.mapping)(env),
         )
@@ -196,6 +197,7 @@ class Atlas:
         *,
         launch_id: str | None = None,
         strict_stream: bool = False,
+        endpoint: str | None = None,
     ) -> Context:
         await self._open()
         timeout_s = arguments.seconds("context", options.get("timeout"))
@@ -221,6 +223,7 @@ class Atlas:
             timeout_s=self._timeout_s if timeout_s is None else timeout_s,
             launch_id=launch_id,
             strict_stream=strict_stream,
+            endpoint=endpoint,
             account=config.fingerprint(provider.name, key),
         )
 
@@ -392,6 +395,7 @@ class Atlas:
         return relay(
             lambda ctx: _full(provider).stream_logs(compute_id, ctx, tail=tail, follow=follow),
             lambda: self._context(provider, options),
+            operation="stream_logs",
         )
 
     # ---- jobs
@@ -409,21 +413,21 @@ class Atlas:
         provider = self._pick("run_job", fields)
         gating.check_job(provider, wanted)
         options = {name: value for name, value in fields.items() if name != "timeout"}
-        return await _full(provider).run_job(wanted, await self._context(provider, options))
+        return await _full(provider).run_job(wanted, await self._context(provider, options, endpoint=wanted.endpoint))
 
     async def get_job(self, job: str | Job | JobRef, /, **options: Unpack[JobOptions]) -> Job:
         """Read one job. Raises NotFoundError for an id that is wrong or has expired."""
         arguments.split("get_job", options, "endpoint")
         named, home = arguments.job_ref("get_job", job, options.get("endpoint"))
         provider = self._pick("get_job", options, home)
-        return await _full(provider).get_job(named, await self._context(provider, options))
+        return await _full(provider).get_job(named, await self._context(provider, options, endpoint=named.endpoint))
 
     async def cancel_job(self, job: str | Job | JobRef, /, **options: Unpack[JobOptions]) -> None:
         """Stop a queued or running job. Cancelling a finished one is not an error."""
         arguments.split("cancel_job", options, "endpoint")
         named, home = arguments.job_ref("cancel_job", job, options.get("endpoint"))
         provider = self._pick("cancel_job", options, home)
-        await _full(provider).cancel_job(named, await self._context(provider, options))
+        await _full(provider).cancel_job(named, await self._context(provider, options, endpoint=named.endpoint))
 
     def stream_job(
         self, job: str | Job | JobRef, /, **options: Unpack[StreamOptions]
@@ -444,11 +448,12 @@ class Atlas:
         provider = self._pick("stream_job", options, home)
 
         async def cancel() -> None:
-            await _full(provider).cancel_job(named, await self._context(provider, options))
+            await _full(provider).cancel_job(named, await self._context(provider, options, endpoint=named.endpoint))
 
         return relay(
             lambda ctx: _full(provider).stream_job(named, ctx),
-            lambda: self._context(provider, options, strict_stream=strict),
+            lambda: self._context(provider, options, strict_stream=strict, endpoint=named.endpoint),
+            operation="stream_job",
             abandon=cancel if on_exit == "cancel" else None,
             clock=self.clock,
         )
@@ -503,7 +508,8 @@ class Atlas:
         provider = self._pick("stream_events", options)
         return relay(
             lambda ctx: _full(provider).stream_events(endpoint, path, body, ctx, done=done, idle_s=idle_s),
-            lambda: self._context(provider, options),
+            lambda: self._context(provider, options, endpoint=endpoint),
+            operation="stream_events",
         )
 
     # ---- many providers at once
@@ -543,10 +549,10 @@ def _has(thing: object, what: str, *methods: str) -> str | None:
     return f"expected {what}, {checks.given(thing)}"
 
 
-def _functions(hooks: object) -> str | None:
-    if isinstance(hooks, tuple) and all(callable(hook) for hook in hooks):
+def _listening(hooks: object) -> str | None:
+    if isinstance(hooks, tuple) and all(callable(hook) or isinstance(hook, Listener) for hook in hooks):
         return None
-    return f"expected a list of functions of one RequestRecord, {checks.given(hooks)}"
+    return f"expected a list of functions of one RequestRecord, or of Listeners, {checks.given(hooks)}"
 
 
 def _nowhere() -> asyncio.AbstractEventLoop | None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import TypeVar
 
 from exatlas.cancellation import Deadline, outlive
+from exatlas.client.watching import StreamWatch, watch_stream
 from exatlas.clock import SystemClock
 from exatlas.errors import JobError, NotFoundError
 from exatlas.protocols import Clock, Context
@@ -23,6 +24,7 @@ async def relay(
     open_stream: Callable[[Context], AsyncGenerator[T, None]],
     make_context: Callable[[], Awaitable[Context]],
     *,
+    operation: str,
     abandon: Callable[[], Awaitable[None]] | None = None,
     clock: Clock = _REAL,
 ) -> AsyncGenerator[T, None]:
@@ -31,17 +33,27 @@ async def relay(
     ``abandon`` is called, shielded and bounded, when the reader leaves before the end.
     """
     over = False
+    watch: StreamWatch | None = None
     try:
-        items = open_stream(await make_context())
+        ctx = await make_context()
+        watch = watch_stream(ctx, operation)
+        items = open_stream(ctx)
         try:
             async for item in items:
+                if watch is not None:
+                    watch.saw(item)
                 yield item
             over = True
         finally:
             await items.aclose()
-    except (JobError, NotFoundError):
-        over = True
+    except BaseException as error:
+        over = over or isinstance(error, JobError | NotFoundError)
+        if watch is not None:
+            watch.closed(error)
         raise
+    else:
+        if watch is not None:
+            watch.closed(None)
     finally:
         if abandon is not None and not over:
             await leave_behind(abandon, clock)

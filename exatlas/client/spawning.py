@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from exatlas.cancellation import Deadline, outlive
+from exatlas.client.watching import SpawnWatch
 from exatlas.errors import (
     AtlasError,
     CleanupError,
@@ -47,12 +48,14 @@ async def spawn(provider: Provider, request: ComputeRequest, ctx: Context) -> Co
     When cancelled, the create is finished (for up to a minute; then its machine is looked for), the machine that came
     is terminated, and the cancellation goes on.
     """
-    create = asyncio.create_task(_create(provider, request, ctx), name=f"exatlas spawn {ctx.launch_id}")
-    try:
-        return await asyncio.shield(create)
-    except asyncio.CancelledError:
-        await outlive(lambda: _abandon(create, provider, ctx))
-        raise
+    with SpawnWatch(ctx) as watch:
+        create = asyncio.create_task(_create(provider, request, watch.ctx), name=f"exatlas spawn {ctx.launch_id}")
+        try:
+            return await asyncio.shield(create)
+        except asyncio.CancelledError:
+            watch.settled = False
+            watch.settled = (await outlive(lambda: _abandon(create, provider, ctx))).value
+            raise
 
 
 async def terminate_surely(terminate: Terminate, compute_id: str, clock: Clock) -> Exception | None:
@@ -123,6 +126,7 @@ async def _create(provider: Provider, request: ComputeRequest, ctx: Context) -> 
             "%s failed in an unexpected way while renting; there may be a machine with launch id %s",
             ctx.provider,
             ctx.launch_id,
+            extra=_facts(ctx),
         )
         raise
     if not isinstance(compute, Compute):
@@ -136,56 +140,63 @@ async def _create(provider: Provider, request: ComputeRequest, ctx: Context) -> 
     return compute
 
 
-async def _abandon(create: asyncio.Task[Compute], provider: Provider, ctx: Context) -> None:
-    """Finish a create that nobody waits for any more, and give back what it rented. Safe to repeat."""
+async def _abandon(create: asyncio.Task[Compute], provider: Provider, ctx: Context) -> bool:
+    """Finish a create that nobody waits for any more, and give back what it rented. Safe to repeat.
+
+    Gives whether surely nothing is left behind.
+    """
     try:
         async with Deadline(ctx.clock, PATIENCE_S):
             await asyncio.wait([create])
     except TimeoutError:
         create.cancel()
         await asyncio.wait([create], timeout=LAST_CHANCE_S)
-    compute_id = await _came_of(create, provider, ctx)
+    compute_id, sure = await _came_of(create, provider, ctx)
     if compute_id is None:
-        return
+        return sure
     failure = await terminate_surely(lambda found: provider.terminate(found, ctx), compute_id, ctx.clock)
     if failure is None:
-        _log.info("a spawn was cancelled, and its machine %s was terminated", compute_id)
-    else:
-        _log.error(
-            "compute %s of a cancelled spawn at %s (launch id %s) could not be terminated, and is probably billing",
-            compute_id,
-            ctx.provider,
-            ctx.launch_id,
-            exc_info=failure,
-        )
+        _log.info("a spawn was cancelled, and its machine %s was terminated", compute_id, extra=_facts(ctx))
+        return True
+    _log.error(
+        "compute %s of a cancelled spawn at %s (launch id %s) could not be terminated, and is probably billing",
+        compute_id,
+        ctx.provider,
+        ctx.launch_id,
+        exc_info=failure,
+        extra=_facts(ctx),
+    )
+    return False
 
 
-async def _came_of(create: asyncio.Task[Compute], provider: Provider, ctx: Context) -> str | None:
-    """The id of the machine that a create rented, or None."""
+async def _came_of(create: asyncio.Task[Compute], provider: Provider, ctx: Context) -> tuple[str | None, bool]:
+    """The id of the machine that a create rented, or None; and whether that is sure."""
     if not create.done():
         _log.error(
             "a cancelled spawn at %s does not end; there may yet be a machine with launch id %s",
             ctx.provider,
             ctx.launch_id,
+            extra=_facts(ctx),
         )
-        return await _search(provider, ctx)
+        return await _search(provider, ctx), False
     if create.cancelled():
         # It took too long, or an event loop that shuts down has cancelled the create itself: its answer is lost.
-        return await _search(provider, ctx)
+        return await _search(provider, ctx), False
     error = create.exception()
     if error is None:
-        return create.result().id
+        return create.result().id, True
     if not _in_doubt(error):
-        return None
+        return None, True
     if not isinstance(error, OutcomeUnknownError):
-        return await _search(provider, ctx)
+        return await _search(provider, ctx), False
     _log.error(
         "a cancelled spawn at %s ended in doubt; there may be a machine with launch id %s",
         ctx.provider,
         ctx.launch_id,
         exc_info=error,
+        extra=_facts(ctx),
     )
-    return None
+    return None, False
 
 
 def _in_doubt(error: BaseException) -> bool:
@@ -204,7 +215,7 @@ async def _search(provider: Provider, ctx: Context) -> str | None:
         try:
             machines = await provider.list_compute(ComputeFilter(), ctx)
         except Exception:  # noqa: BLE001 - supervised boundary: a failed look says nothing; the next may get through
-            _log.debug("looking for launch %s failed", ctx.launch_id, exc_info=True)
+            _log.debug("looking for launch %s failed", ctx.launch_id, exc_info=True, extra=_facts(ctx))
             continue
         for machine in machines:
             if machine.launch_id == ctx.launch_id:
@@ -213,8 +224,18 @@ async def _search(provider: Provider, ctx: Context) -> str | None:
         "a spawn at %s was cut off, and no machine with launch id %s has shown up; there may be one all the same",
         ctx.provider,
         ctx.launch_id,
+        extra=_facts(ctx),
     )
     return None
+
+
+def _facts(ctx: Context) -> dict[str, str | None]:
+    """What log records carry beside their text."""
+    return {
+        "exatlas.provider": ctx.provider,
+        "exatlas.operation": "spawn_compute",
+        "exatlas.launch_id": ctx.launch_id,
+    }
 
 
 def _cleanup_error(compute: Compute, failure: Exception) -> CleanupError:

@@ -15,6 +15,11 @@ def host_of(url: str) -> str:
     return origin_of(url).partition("://")[2].rpartition("@")[2]
 
 
+def scheme_of(url: str) -> str:
+    """The scheme of an absolute URL."""
+    return url.partition("://")[0]
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without a port, is this machine by name or address."""
     name = host.removeprefix("[").partition("]")[0] if host.startswith("[") else host.partition(":")[0]

@@ -9,9 +9,10 @@ import random
 from collections.abc import Mapping
 
 from exatlas.errors import TransportError
+from exatlas.hooks import log_fields, tell
 from exatlas.messages import AttemptEnd, HttpCall, HttpReply, RequestRecord
 from exatlas.protocols import ByteStream, Context
-from exatlas.transport.address import host_of
+from exatlas.transport.address import host_of, scheme_of
 from exatlas.transport.budget import Budget
 from exatlas.transport.retry import DEFAULT_POLICY, TOO_MANY, decide, exhausted_for, retry_after_of
 
@@ -20,9 +21,6 @@ log = logging.getLogger("exatlas.transport")
 PENALTY_S = 1.0
 """How long everybody under a budget pauses after a 429 that gives no advice."""
 REQUEST_ID_HEADERS = ("x-request-id", "cf-ray")
-
-_failed_hooks: set[str] = set()
-"""Hooks whose failure is in the log already: one that always fails must not flood it."""
 
 
 async def send(ctx: Context, call: HttpCall, *, budget: Budget | None = None) -> HttpReply:
@@ -137,13 +135,16 @@ def _record(
     return RequestRecord(
         provider=call.provider,
         operation=call.operation,
+        endpoint=ctx.endpoint,
         method=call.method,
         template=call.template,
+        scheme=scheme_of(call.url),
         host=host_of(call.url),
         attempt=attempt,
         end=end,
         status=None if reply is None else reply.status,
         duration_s=ctx.clock.monotonic() - started,
+        ended_at=ctx.clock.now(),
         error=type(error).__name__ if end is AttemptEnd.FAILED else None,
         request_id=None if reply is None else request_id_of(reply.headers),
         budget_wait_s=waited_s,
@@ -152,25 +153,20 @@ def _record(
 
 
 def _tell(ctx: Context, record: RequestRecord) -> None:
-    log.debug(
-        "%s %s: %s %s at %s: %s in %.3f s (attempt %d)",
-        record.provider,
-        record.operation,
-        record.method,
-        record.template,
-        record.host,
-        record.status or record.error or record.end,
-        record.duration_s,
-        record.attempt,
-    )
-    for hook in ctx.hooks:
-        try:
-            hook(record)
-        except Exception:  # supervised: a listener's fault must not become the caller's
-            name = getattr(hook, "__qualname__", type(hook).__qualname__)
-            if name not in _failed_hooks:
-                _failed_hooks.add(name)
-                log.exception("the request hook %s failed; this is told once, and the hook is called on", name)
+    if log.isEnabledFor(logging.DEBUG):
+        log.debug(
+            "%s %s: %s %s at %s: %s in %.3f s (attempt %d)",
+            record.provider,
+            record.operation,
+            record.method,
+            record.template,
+            record.host,
+            record.status or record.error or record.end,
+            record.duration_s,
+            record.attempt,
+            extra=log_fields(record),
+        )
+    tell(ctx.hooks, record)
 
 
 def _wait_after(ctx: Context, call: HttpCall, attempt: int, outcome: HttpReply | TransportError) -> float | None:
@@ -183,6 +179,12 @@ def _wait_after(ctx: Context, call: HttpCall, attempt: int, outcome: HttpReply |
             attempt,
             f"HTTP {outcome.status}" if isinstance(outcome, HttpReply) else outcome.message,
             wait_s,
+            extra={
+                "exatlas.provider": call.provider,
+                "exatlas.operation": call.operation,
+                "exatlas.attempt": attempt,
+                "exatlas.wait_s": wait_s,
+            },
         )
     return wait_s
 

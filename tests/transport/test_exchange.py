@@ -3,6 +3,7 @@ import logging
 
 import pytest
 
+from exatlas import hooks
 from exatlas.clock import ManualClock
 from exatlas.errors import ConfigError, TransportError, TransportTimeoutError
 from exatlas.messages import AttemptEnd, HttpCall, HttpReply, Repeat
@@ -60,7 +61,12 @@ class Cloud:
 
     def ctx(self, *hooks):
         return Context(
-            provider="runpod", transport=InProcessTransport(self.handle), clock=self.clock, hooks=hooks, api_key="k"
+            provider="runpod",
+            transport=InProcessTransport(self.handle),
+            clock=self.clock,
+            hooks=hooks,
+            api_key="k",
+            endpoint="ep-1",
         )
 
     @property
@@ -226,8 +232,10 @@ async def test_a_record_says_all_there_is_to_say(way):
     assert (record.provider, record.operation) == ("runpod", "get_compute")
     assert (record.method, record.template, record.host) == ("GET", "/v2/pods/{id}", "api.runpod.io")
     assert (record.attempt, record.end, record.status, record.error) == (1, AttemptEnd.REPLIED, 200, None)
+    assert (record.scheme, record.endpoint) == ("https", "ep-1")
     assert record.request_id == "r-1"
     assert record.duration_s == pytest.approx(2.0)
+    assert record.ended_at == cloud.clock.now()
     assert record.budget_wait_s == pytest.approx(3.0)
     assert record.bytes_received == (len(FINE.body) if way is send else 0)
 
@@ -281,7 +289,7 @@ async def test_every_hook_hears_every_attempt():
 
 @WAYS
 async def test_a_hook_that_raises_breaks_nothing_and_is_told_once(way, caplog, monkeypatch):
-    monkeypatch.setattr(exchange, "_failed_hooks", set())
+    monkeypatch.setattr(hooks, "_failed_hooks", set())
 
     def bad(record):
         raise RuntimeError("the hook's own")
@@ -327,6 +335,31 @@ async def test_the_log_tells_each_attempt_and_each_repetition(caplog):
         ("WARNING", "runpod get_compute: attempt 2 failed (HTTP 503), trying again in 1.0 s"),
         ("DEBUG", "runpod get_compute: GET /v2/pods/{id} at api.runpod.io: 200 in 0.000 s (attempt 3)"),
     ]
+
+
+async def test_what_the_log_says_in_words_it_has_as_fields_too(caplog):
+    caplog.set_level(logging.DEBUG, logger="exatlas.transport")
+    await send(Cloud(BROKEN, FINE, takes_s=2.0).ctx(), call())
+    first, again, second = caplog.records
+    assert vars(first) | {
+        "exatlas.provider": "runpod",
+        "exatlas.operation": "get_compute",
+        "exatlas.endpoint": "ep-1",
+        "exatlas.end": "replied",
+        "exatlas.attempt": 1,
+        "exatlas.duration_s": 2.0,
+        "http.request.method": "GET",
+        "http.response.status_code": 503,
+        "url.template": "/v2/pods/{id}",
+        "server.address": "api.runpod.io",
+        "server.port": 443,
+        "error.type": "503",
+    } == vars(first)
+    assert vars(again) | {"exatlas.provider": "runpod", "exatlas.attempt": 1, "exatlas.wait_s": 0.5} == vars(again)
+    assert vars(second)["http.request.resend_count"] == 1
+    assert "error.type" not in vars(second)
+    for entry in caplog.records:
+        assert not any(secret in repr(vars(entry)) for secret in SECRETS)
 
 
 @WAYS
