@@ -552,7 +552,7 @@ def _has(thing: object, what: str, *methods: str) -> str | None:
 def _listening(hooks: object) -> str | None:
     if isinstance(hooks, tuple) and all(callable(hook) or isinstance(hook, Listener) for hook in hooks):
         return None
-    return f"expected a list of functions of one RequestRecord, or of Listeners, {checks.given(hooks)}"
+    return f"expected a list of functions of one RequestRecord, {checks.given(hooks)}; Listeners will do as well"
 
 
 def _nowhere() -> asyncio.AbstractEventLoop | None:

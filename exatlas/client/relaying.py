@@ -24,19 +24,20 @@ async def relay(
     open_stream: Callable[[Context], AsyncGenerator[T, None]],
     make_context: Callable[[], Awaitable[Context]],
     *,
-    operation: str,
+    operation: str | None = None,
     abandon: Callable[[], Awaitable[None]] | None = None,
     clock: Clock = _REAL,
 ) -> AsyncGenerator[T, None]:
     """Yield what the provider yields, and close its generator on every way out.
 
-    ``abandon`` is called, shielded and bounded, when the reader leaves before the end.
+    ``operation`` is the stream's name for whoever listens; None tells nobody. ``abandon`` is called, shielded and
+    bounded, when the reader leaves before the end.
     """
     over = False
     watch: StreamWatch | None = None
     try:
         ctx = await make_context()
-        watch = watch_stream(ctx, operation)
+        watch = watch_stream(ctx, operation) if operation else None
         items = open_stream(ctx)
         try:
             async for item in items:

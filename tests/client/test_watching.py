@@ -308,7 +308,9 @@ async def test_a_function_still_hears_requests_and_nothing_else(fake, clock):
 def test_hooks_are_functions_or_listeners():
     assert isinstance(Ear(), Listener)
     exatlas.Atlas("memory", hooks=[Ear(), print])
-    with pytest.raises(exatlas.ValidationError, match="hooks: expected a list of functions of one RequestRecord, or"):
+    with pytest.raises(
+        exatlas.ValidationError, match="hooks: expected a list of functions of one RequestRecord, got tuple; Listeners"
+    ):
         exatlas.Atlas("memory", hooks=[object()])
 
 
