@@ -264,9 +264,9 @@ class Runtime:
         return {**env, **self._worker_api.environment(self.base_url, worker)}
 
     async def _wait_for_workers(self, workers: list[asyncio.Task[None]]) -> None:
-        ready = asyncio.gather(*(supervisor.is_ready.wait() for supervisor in self._supervisors))
+        ready = asyncio.create_task(self._all_ready())
         try:
-            waits: list[asyncio.Future[Any]] = [ready, *workers]
+            waits: list[asyncio.Task[None]] = [ready, *workers]
             done, _ = await asyncio.wait(
                 waits, timeout=self._settings.start_timeout, return_when=asyncio.FIRST_COMPLETED
             )
@@ -278,6 +278,10 @@ class Runtime:
                 )
         finally:
             ready.cancel()
+
+    async def _all_ready(self) -> None:
+        for supervisor in self._supervisors:
+            await supervisor.is_ready.wait()
 
     async def _dismiss(self, tasks: list[asyncio.Task[Any]]) -> None:
         """Cancel all and wait; when cancelled meanwhile, cancel all again, which makes them impatient."""
