@@ -33,6 +33,7 @@ from exatlas.providers.runpod.submission import Rules
 
 worker_log = logging.getLogger("exatlas.local.worker")
 
+PROVIDER = "runpod"
 LOOPBACK = "127.0.0.1"
 SERVER_GRACE_S = 1.0
 """How long the server waits for requests under way when it stops; held ones are answered at once."""
@@ -140,6 +141,11 @@ class Runtime:
     def endpoint(self) -> str:
         """The endpoint's id."""
         return self._settings.endpoint
+
+    @property
+    def provider(self) -> str:
+        """The name of the provider whose endpoints this is one of."""
+        return PROVIDER
 
     @property
     def api_key(self) -> str:

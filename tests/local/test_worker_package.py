@@ -3,7 +3,7 @@
 import asyncio
 import importlib.util
 import os
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -133,17 +133,26 @@ async def working(path: Path, **options):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def endpoints(tmp_path_factory):
-    """All three kinds, started at the same time: a start takes two seconds."""
+    """All three kinds, started and ended at the same time: either takes a second or two."""
     folder = tmp_path_factory.mktemp("handlers")
-    async with AsyncExitStack() as stack:
-        kinds = [
-            working(handler_file(folder / "agent.py", AGENT), env={"RUNPOD_LOG_LEVEL": "DEBUG"}),
-            working(handler_file(folder / "generator.py", GENERATOR)),
-            working(handler_file(folder / "function.py", FUNCTION)),
-        ]
-        async with asyncio.TaskGroup() as group:
-            starts = [group.create_task(stack.enter_async_context(kind)) for kind in kinds]
-        yield [start.result() for start in starts]
+    kinds = [
+        working(handler_file(folder / "agent.py", AGENT), env={"RUNPOD_LOG_LEVEL": "DEBUG"}),
+        working(handler_file(folder / "generator.py", GENERATOR)),
+        working(handler_file(folder / "function.py", FUNCTION)),
+    ]
+    over = asyncio.Event()
+
+    async def hold(kind, ready):
+        async with kind as endpoint:
+            ready.set_result(endpoint)
+            await over.wait()
+
+    async with asyncio.TaskGroup() as group:
+        starts = [asyncio.get_running_loop().create_future() for _ in kinds]
+        for kind, ready in zip(kinds, starts, strict=True):
+            group.create_task(hold(kind, ready))
+        yield await asyncio.gather(*starts)
+        over.set()
 
 
 @pytest.fixture
