@@ -123,7 +123,7 @@ def run(arguments: list[str], shell: Shell | None = None) -> int:
 
 def _tell_usage(arguments: list[str], text: str, shell: Shell) -> int:
     chain, _, _ = app.parse_commands(arguments)
-    shell.err.print("Usage:", format_usage(app, chain))
+    shell.err.print("Usage:", format_usage(app, chain), end="")
     shell.note(text)
     shell.note(f"see {' '.join(('exatlas', *chain))} --help")
     return exits.USAGE

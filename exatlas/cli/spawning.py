@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import attrs
 from attrs import evolve, frozen
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from exatlas.cancellation import Deadline, outlive
 from exatlas.cli import show
@@ -88,7 +88,9 @@ async def spawn(
     *command: Annotated[str, Parameter(help="Arguments for the image's entrypoint, after --.")],
     wishes: Wishes = NO_WISHES,
     wait: Annotated[bool, Parameter(negative="", help="Wait until the machine runs.")] = False,
-    wait_timeout: Annotated[float, Parameter(help="Seconds to wait at most.")] = 900.0,
+    wait_timeout: Annotated[
+        float, Parameter(help="Seconds to wait at most.", validator=validators.Number(gt=0))
+    ] = 900.0,
     terminate_on_interrupt: Annotated[
         bool, Parameter(negative="", help="Ctrl-C while waiting terminates the machine.")
     ] = False,

@@ -42,7 +42,7 @@ def invoke(clock, monkeypatch, capsys) -> Callable[..., Ended]:
 
         def make_atlas(self) -> exatlas.Atlas:
             atlas = exatlas.Atlas(self.cloud, clock=clock, env={})
-            for other in self.others:
+            for other in (self.cloud, *self.others):
                 atlas.provider(other)
             return atlas
 

@@ -35,8 +35,6 @@ SYMMETRIC_FROM = 70000
 PLACEHOLDER_GPUS = {"", "unknown"}
 
 _EXCEPTION = re.compile(r"<class '([^']+)'>")
-_GENERATOR_FAULT = re.compile(r"handler: (?P<message>.*?) \ntraceback: (?P<traceback>Traceback .*)", re.DOTALL)
-"""What the worker package sends where a generator raised. Source: `runpod` 1.12.0, `serverless/modules/rp_job.py`."""
 
 
 def body_of(reply: HttpReply) -> Fields:
@@ -264,6 +262,10 @@ def _span(body: Fields, key: str) -> timedelta | None:
         return None if milliseconds is None else timedelta(milliseconds=milliseconds)
     except OverflowError as error:
         raise ReplyShapeError("expected a number of milliseconds", paths=[f"{body.path}.{key}"]) from error
+
+
+_GENERATOR_FAULT = re.compile(r"handler: (?P<message>.*?) \ntraceback: (?P<traceback>Traceback .*)", re.DOTALL)
+"""What the worker package sends where a generator raised. Source: `runpod` 1.12.0, `serverless/modules/rp_job.py`."""
 
 
 def fault(error: Any) -> JobFault | None:
