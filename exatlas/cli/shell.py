@@ -60,8 +60,14 @@ class Shell:
         self.out.file.flush()
 
     def show(self, result: RenderableType) -> None:
-        """A result for people."""
-        self.out.print(result)
+        """A result for people; in a pipe, without the blanks that fill a table's last column."""
+        with self.out.capture() as drawn:
+            self.out.print(result)
+        text = drawn.get()
+        if not self.out.is_terminal:
+            text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+        self.out.file.write(text)
+        self.out.file.flush()
 
     def json(self, value: Any) -> None:
         """One line of JSON."""
