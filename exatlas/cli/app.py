@@ -6,7 +6,7 @@ A command's module loads when that command is called, or its help asked for: `ex
 from functools import partial
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from cyclopts.help import format_usage
 
 import exatlas
@@ -18,6 +18,7 @@ app = App(
     name="exatlas",
     help="Rent GPUs and run serverless jobs on several clouds.",
     help_format="plaintext",
+    default_parameter=Parameter(negative="", show_default=False),
     help_epilogue="Keys come from the environment, as each provider documents (exatlas providers lists the names).\n\n"
     + exits.epilogue(),
     version=lambda: str(exatlas.__version__),

@@ -24,4 +24,6 @@ def code_of(error: BaseException | None) -> int:
 def epilogue() -> str:
     """The table of exit codes, for the help text."""
     kinds = ", ".join(f"{code} {kind}" for kind, code in EXIT_CODES.items())
-    return f"Exit codes: 0 done, 1 partly done or declined, 2 wrong usage, {kinds}, 130 Ctrl-C, 143 SIGTERM."
+    return (
+        f"Exit codes: 0 done, 1 partly done or declined, 2 wrong usage, {kinds}, 129 hang-up, 130 Ctrl-C, 143 SIGTERM."
+    )

@@ -33,10 +33,10 @@ async def gpus(
     min_memory_gb: Annotated[int, Parameter(help="Only models with at least so much memory.")] = 0,
     max_price: Annotated[Decimal | None, Parameter(help="Only models for at most so many dollars an hour.")] = None,
     cloud_type: Annotated[str | None, Parameter(help="Only this kind of hosts: secure or community.")] = None,
-    spot: Annotated[bool, Parameter(negative="", help="Spot prices count, and only models that have one.")] = False,
-    in_stock: Annotated[bool, Parameter(negative="", help="Only models that are free now, if known.")] = False,
-    sort: Annotated[Order, Parameter(help="What comes first: cheap, large, well stocked.")] = "price",
-    reverse: Annotated[bool, Parameter(negative="", help="The other way round.")] = False,
+    spot: Annotated[bool, Parameter(help="Spot prices count, and only models that have one.")] = False,
+    in_stock: Annotated[bool, Parameter(help="Only models that are free now, if known.")] = False,
+    sort: Annotated[Order, Parameter(help="What comes first; the cheapest unless said.")] = "price",
+    reverse: Annotated[bool, Parameter(help="The other way round.")] = False,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
     shell: ShellHere,
@@ -54,7 +54,7 @@ async def gpus(
             and (not in_stock or one.stock is not Stock.UNAVAILABLE)
         )
 
-    async with shell.make_atlas() as atlas:
+    async with shell.make_atlas(timeout) as atlas:
         found, code = await ask_all(
             atlas, shell, provider, lambda one: atlas.list_gpu_types(provider=one, timeout=timeout)
         )

@@ -31,7 +31,7 @@ app = App(
 )
 
 
-@Parameter(name="*", negative="")
+@Parameter(name="*")
 @frozen(kw_only=True)
 class Reading:
     """How a stream is read."""
@@ -41,7 +41,7 @@ class Reading:
     decode: Annotated[Literal["sse"] | None, Parameter(help="sse: the worker yields raw server-sent events.")] = None
 
 
-@Parameter(name="*", negative="")
+@Parameter(name="*")
 @frozen(kw_only=True)
 class Policy:
     """What the cloud should do with a job that waits or runs too long."""
@@ -61,8 +61,8 @@ async def run(
     /,
     *,
     given: Annotated[JsonObject, Parameter(name=["--input", "-i"], help="A JSON object, @file, or - for stdin.")],
-    stream: Annotated[bool, Parameter(negative="", help="Show the output as it comes.")] = False,
-    wait: Annotated[bool, Parameter(negative="", help="Wait for the end, and show the job then.")] = False,
+    stream: Annotated[bool, Parameter(help="Show the output as it comes.")] = False,
+    wait: Annotated[bool, Parameter(help="Wait for the end, and show the job then.")] = False,
     reading: Reading = PLAINLY,
     webhook: Annotated[str | None, Parameter(help="Called by the cloud when the job ends.")] = None,
     policy: Policy = NO_POLICY,
@@ -84,17 +84,16 @@ async def run(
         policy=JobPolicy(**attrs.asdict(policy)),
         provider_opts=provider_opts or {},
     )
-    async with shell.make_atlas() as atlas:
-        whom: dict[str, Any] = {"provider": provider, "timeout": timeout}
+    async with shell.make_atlas(timeout) as atlas:
         with shell.when_interrupted("interrupted while submitting; whether there is a job is not known"):
-            job = await _submit(atlas, request, whom)
+            job = await atlas.run_job(request, provider=provider)
         if not (stream or wait):
             _tell_job(job, shell, as_json=as_json)
             return
         if stream and as_json:
             shell.json({"job": show.plain(job)})
         watch = _Watch(shell, as_json=as_json, shows_chunks=stream, name=job.id, how_to_cancel=_how_to_cancel(job))
-        await watch.read(atlas, job, reading, {"timeout": timeout})
+        await watch.read(atlas, job, reading, {})
 
 
 @app.command
@@ -109,8 +108,8 @@ async def status(
     shell: ShellHere,
 ) -> None:
     """Show a job as it is now."""
-    async with shell.make_atlas() as atlas:
-        found = await atlas.get_job(job, endpoint=endpoint, provider=provider, timeout=timeout)
+    async with shell.make_atlas(timeout) as atlas:
+        found = await atlas.get_job(job, endpoint=endpoint, provider=provider)
     _tell_job(found, shell, as_json=as_json)
 
 
@@ -127,8 +126,8 @@ async def stream(
     shell: ShellHere,
 ) -> None:
     """Show a job's output as it comes, from now on."""
-    async with shell.make_atlas() as atlas:
-        whom = {"endpoint": endpoint, "provider": provider, "timeout": timeout}
+    async with shell.make_atlas(timeout) as atlas:
+        whom = {"endpoint": endpoint, "provider": provider}
         how = f"exatlas job cancel {job} --endpoint {endpoint}{f' --provider {provider}' if provider else ''}"
         watch = _Watch(shell, as_json=as_json, shows_chunks=True, name=job, how_to_cancel=how)
         await watch.read(atlas, job, reading, whom)
@@ -146,8 +145,8 @@ async def cancel(
     shell: ShellHere,
 ) -> None:
     """Stop a queued or running job. One that has ended already is not an error."""
-    async with shell.make_atlas() as atlas:
-        await atlas.cancel_job(job, endpoint=endpoint, provider=provider, timeout=timeout)
+    async with shell.make_atlas(timeout) as atlas:
+        await atlas.cancel_job(job, endpoint=endpoint, provider=provider)
     if as_json:
         shell.json({"cancelled": job})
     else:
@@ -208,11 +207,6 @@ class _Watch:
 
     def _last(self, job: Job) -> dict[str, Any]:
         return {"job": show.plain(job)} if self.shows_chunks else show.plain(job)
-
-
-async def _submit(atlas: Atlas, request: JobRequest, whom: dict[str, Any]) -> Job:
-    """In `run_job`, `timeout` is how long a sync call waits; the requests' own deadline is the context's."""
-    return await atlas.run_job(request, provider=whom["provider"])
 
 
 def _how_to_cancel(job: Job) -> str:

@@ -15,7 +15,8 @@ from exatlas.client.atlas import Atlas
 from exatlas.errors import AtlasError, NotFoundError
 from exatlas.records.compute import Compute, ComputeFilter, ComputeStatus
 
-Ids = Annotated[str, Parameter(name="ID", help="The cloud's ids of the machines.")]
+Id = Annotated[str, Parameter(name="ID", help="The cloud's id of the machine.")]
+More = Annotated[str, Parameter(name="ID", help="More of them.")]
 
 
 async def ls(
@@ -31,10 +32,8 @@ async def ls(
 ) -> int:
     """List machines."""
     wanted = ComputeFilter(status=status, name=name, region=region, gpu=gpu)
-    async with shell.make_atlas() as atlas:
-        found, code = await ask_all(
-            atlas, shell, provider, lambda one: atlas.list_compute(wanted, provider=one, timeout=timeout)
-        )
+    async with shell.make_atlas(timeout) as atlas:
+        found, code = await ask_all(atlas, shell, provider, lambda one: atlas.list_compute(wanted, provider=one))
         if as_json:
             shell.json([show.plain(one) for one in found])
         else:
@@ -43,7 +42,7 @@ async def ls(
 
 
 async def get(
-    compute: Annotated[str, Parameter(name="ID", help="The cloud's id of the machine.")],
+    compute: Id,
     /,
     *,
     provider: ProviderOption = None,
@@ -52,8 +51,8 @@ async def get(
     shell: ShellHere,
 ) -> None:
     """Show one machine."""
-    async with shell.make_atlas() as atlas:
-        found = await atlas.get_compute(compute, provider=provider, timeout=timeout)
+    async with shell.make_atlas(timeout) as atlas:
+        found = await atlas.get_compute(compute, provider=provider)
     if as_json:
         shell.json(show.plain(found))
     else:
@@ -61,7 +60,9 @@ async def get(
 
 
 async def stop(
-    *computes: Ids,
+    compute: Id,
+    /,
+    *more: More,
     provider: ProviderOption = None,
     yes: YesOption = False,
     timeout: TimeoutOption = None,
@@ -69,30 +70,30 @@ async def stop(
     shell: ShellHere,
 ) -> int:
     """Pause machines."""
-    async with shell.make_atlas() as atlas:
-        if not yes and not await _agreed(atlas, shell, "stop", computes, provider, timeout):
+    async with shell.make_atlas(timeout) as atlas:
+        if not yes and not await _agreed(atlas, shell, "stop", (compute, *more), provider):
             return NOT_WHOLLY
-        return await _each(
-            shell, "stopped", computes, lambda one: atlas.stop(one, provider=provider, timeout=timeout), as_json
-        )
+        return await _each(shell, "stopped", (compute, *more), lambda one: atlas.stop(one, provider=provider), as_json)
 
 
 async def start(
-    *computes: Ids,
+    compute: Id,
+    /,
+    *more: More,
     provider: ProviderOption = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
     shell: ShellHere,
 ) -> int:
     """Resume machines."""
-    async with shell.make_atlas() as atlas:
-        return await _each(
-            shell, "started", computes, lambda one: atlas.start(one, provider=provider, timeout=timeout), as_json
-        )
+    async with shell.make_atlas(timeout) as atlas:
+        return await _each(shell, "started", (compute, *more), lambda one: atlas.start(one, provider=provider), as_json)
 
 
 async def terminate(
-    *computes: Ids,
+    compute: Id,
+    /,
+    *more: More,
     provider: ProviderOption = None,
     yes: YesOption = False,
     timeout: TimeoutOption = None,
@@ -100,29 +101,29 @@ async def terminate(
     shell: ShellHere,
 ) -> int:
     """Destroy machines."""
-    async with shell.make_atlas() as atlas:
-        if not yes and not await _agreed(atlas, shell, "terminate", computes, provider, timeout):
+    async with shell.make_atlas(timeout) as atlas:
+        if not yes and not await _agreed(atlas, shell, "terminate", (compute, *more), provider):
             return NOT_WHOLLY
         return await _each(
-            shell, "terminated", computes, lambda one: atlas.terminate(one, provider=provider, timeout=timeout), as_json
+            shell, "terminated", (compute, *more), lambda one: atlas.terminate(one, provider=provider), as_json
         )
 
 
 async def logs(
-    compute: Annotated[str, Parameter(name="ID", help="The cloud's id of the machine.")],
+    compute: Id,
     /,
     *,
     tail: Annotated[int | None, Parameter(help="How many past lines; without it, as many as the cloud gives.")] = None,
-    follow: Annotated[bool, Parameter(name=["--follow", "-f"], negative="", help="Go on with new lines.")] = False,
-    timestamps: Annotated[bool, Parameter(negative="", help="Put the time before each line.")] = False,
+    follow: Annotated[bool, Parameter(name=["--follow", "-f"], help="Go on with new lines.")] = False,
+    timestamps: Annotated[bool, Parameter(help="Put the time before each line.")] = False,
     provider: ProviderOption = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
     shell: ShellHere,
 ) -> None:
     """Show what a machine prints."""
-    async with shell.make_atlas() as atlas:
-        lines = atlas.stream_logs(compute, tail=tail, follow=follow, provider=provider, timeout=timeout)
+    async with shell.make_atlas(timeout) as atlas:
+        lines = atlas.stream_logs(compute, tail=tail, follow=follow, provider=provider)
         async with aclosing(lines):
             async for line in lines:
                 if as_json:
@@ -132,21 +133,18 @@ async def logs(
                     shell.line(f"{at}{line.line}")
 
 
-async def _agreed(
-    atlas: Atlas, shell: Shell, verb: str, computes: Sequence[str], provider: str | None, timeout: float | None
-) -> bool:
+async def _agreed(atlas: Atlas, shell: Shell, verb: str, computes: Sequence[str], provider: str | None) -> bool:
     """Say what is going to happen, and ask. Costs one read for each machine."""
-    _needed(computes)
-    if not shell.stdin.isatty():
+    if not shell.can_ask:
         raise UsageError(f"{verb} asks before it acts, and there is nobody to ask here; say --yes")
     for compute in computes:
-        shell.note(f"going to {verb} {await _described(atlas, compute, provider, timeout)}")
+        shell.note(f"going to {verb} {await _described(atlas, compute, provider)}")
     return await shell.agrees("Go on?")
 
 
-async def _described(atlas: Atlas, compute: str, provider: str | None, timeout: float | None) -> str:
+async def _described(atlas: Atlas, compute: str, provider: str | None) -> str:
     try:
-        found: Compute = await atlas.get_compute(compute, provider=provider, timeout=timeout)
+        found: Compute = await atlas.get_compute(compute, provider=provider)
     except NotFoundError:
         return f"{compute} (unknown, or gone already)"
     return show.in_short(found)
@@ -156,7 +154,6 @@ async def _each(
     shell: Shell, word: str, computes: Sequence[str], act: Callable[[str], Awaitable[None]], as_json: bool
 ) -> int:
     """Act on each, whatever becomes of the others; the code is that of the first failure, or 1 if some went well."""
-    _needed(computes)
     done, failures = list[str](), list[AtlasError]()
     for compute in dict.fromkeys(computes):
         try:
@@ -173,8 +170,3 @@ async def _each(
     if not failures:
         return 0
     return NOT_WHOLLY if done else code_of(failures[0])
-
-
-def _needed(computes: Sequence[str]) -> None:
-    if not computes:
-        raise UsageError("expected at least one ID")

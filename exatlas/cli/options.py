@@ -16,11 +16,11 @@ ProviderOption = Annotated[
 ]
 ProvidersOption = Annotated[
     list[str] | None,
-    Parameter(name="--provider", negative="", help="Whom to ask; may be repeated. Without it, EXATLAS_PROVIDER says."),
+    Parameter(name="--provider", help="Whom to ask; may be repeated. Without it, EXATLAS_PROVIDER says."),
 ]
 TimeoutOption = Annotated[float | None, Parameter(name="--timeout", help="Seconds for each request to the cloud.")]
-JsonOption = Annotated[bool, Parameter(name="--json", negative="", help="JSON instead of text for people.")]
-YesOption = Annotated[bool, Parameter(name=["--yes", "-y"], negative="", help="Do not ask.")]
+JsonOption = Annotated[bool, Parameter(name="--json", help="JSON instead of text for people.")]
+YesOption = Annotated[bool, Parameter(name=["--yes", "-y"], help="Do not ask.")]
 EndpointOption = Annotated[str, Parameter(name=["--endpoint", "-e"], help="The endpoint that the job belongs to.")]
 
 

@@ -12,7 +12,7 @@ from exatlas.cli import exits
 from exatlas.cli.shell import Shell
 from exatlas.errors import AtlasError, JobError, ValidationError
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Command = Callable[[], Coroutine[Any, Any, int | None]]
 
@@ -46,7 +46,8 @@ async def _run(command: Command, shell: Shell) -> int:
         shell.interrupted()
         task.cancel()
 
-    for number in SIGNALS:
+    heard = [number for number in SIGNALS if number != signal.SIGHUP or _hangs_up()]
+    for number in heard:
         loop.add_signal_handler(number, interrupt, number)
     try:
         return await task or 0
@@ -55,8 +56,13 @@ async def _run(command: Command, shell: Shell) -> int:
             raise
         return 128 + received[0]
     finally:
-        for number in SIGNALS:
+        for number in heard:
             loop.remove_signal_handler(number)
+
+
+def _hangs_up() -> bool:
+    """Whether the end of the terminal ends the command: not under nohup."""
+    return signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
 
 
 def _tell(error: AtlasError, shell: Shell) -> None:

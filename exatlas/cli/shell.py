@@ -18,12 +18,14 @@ import exatlas
 if TYPE_CHECKING:
     from exatlas.client.atlas import Atlas
 
+MakeAtlas = Callable[[float | None], "Atlas"]
+
 WIDE = 1_000
 """Columns of an output that is not a terminal: whoever reads it wants whole lines."""
 
 
-def _default_atlas() -> "Atlas":
-    return exatlas.Atlas()
+def _default_atlas(timeout: float | None) -> "Atlas":
+    return exatlas.Atlas(timeout=timeout)
 
 
 @frozen(kw_only=True)
@@ -32,13 +34,13 @@ class Shell:
 
     out: Console
     err: Console
-    stdin: TextIO
-    make_atlas: Callable[[], "Atlas"] = _default_atlas
-    """Makes the client of a command, which closes it."""
+    stdin: TextIO | None
+    make_atlas: MakeAtlas = _default_atlas
+    """Makes the client of a command, which closes it; takes the deadline of its requests in seconds."""
     _notices: list[str] = field(factory=list, init=False)
 
     @classmethod
-    def standard(cls, make_atlas: Callable[[], "Atlas"] = _default_atlas) -> "Shell":
+    def standard(cls, make_atlas: MakeAtlas = _default_atlas) -> "Shell":
         """The process's own streams."""
         return cls(out=_console(sys.stdout), err=_console(sys.stderr), stdin=sys.stdin, make_atlas=make_atlas)
 
@@ -97,8 +99,15 @@ class Shell:
             task = bar.add_task(text, total=None)
             yield lambda changed: bar.update(task, description=changed)
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer."""
+        return self.stdin is not None and self.stdin.isatty()
+
     async def agrees(self, question: str) -> bool:
         """Ask at the terminal; anything but yes is no. Safe to cancel, unlike a read in a thread."""
+        if self.stdin is None:
+            return False
         self.err.print(Text(f"{question} [y/N] "), end="")
         loop = asyncio.get_running_loop()
         answered = asyncio.Event()

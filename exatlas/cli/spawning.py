@@ -28,7 +28,7 @@ from exatlas.records.compute import Compute, ComputeRequest, ComputeStatus
 LOOK_EVERY_S = 2.0
 
 
-@Parameter(name="*", negative="")
+@Parameter(name="*")
 @frozen(kw_only=True)
 class Wishes:
     """The fields of a request, as options."""
@@ -87,13 +87,11 @@ NO_WISHES = Wishes()
 async def spawn(
     *command: Annotated[str, Parameter(help="Arguments for the image's entrypoint, after --.")],
     wishes: Wishes = NO_WISHES,
-    wait: Annotated[bool, Parameter(negative="", help="Wait until the machine runs.")] = False,
+    wait: Annotated[bool, Parameter(help="Wait until the machine runs.")] = False,
     wait_timeout: Annotated[
-        float, Parameter(help="Seconds to wait at most.", validator=validators.Number(gt=0))
+        float, Parameter(help="Seconds to wait at most; 900 unless said.", validator=validators.Number(gt=0))
     ] = 900.0,
-    terminate_on_interrupt: Annotated[
-        bool, Parameter(negative="", help="Ctrl-C while waiting terminates the machine.")
-    ] = False,
+    terminate_on_interrupt: Annotated[bool, Parameter(help="Ctrl-C while waiting terminates the machine.")] = False,
     provider: ProviderOption = None,
     timeout: TimeoutOption = None,
     as_json: JsonOption = False,
@@ -103,15 +101,15 @@ async def spawn(
     if wishes.auth != "none" and not as_json:
         raise UsageError("--auth needs --json: the secret is told once, in the JSON, and nowhere else")
     request = wishes.request(command)
-    async with shell.make_atlas() as atlas:
+    async with shell.make_atlas(timeout) as atlas:
         with (
             shell.when_interrupted("interrupted; the machine that is being rented will be terminated first"),
             shell.progress("renting"),
         ):
-            compute = await atlas.spawn_compute(request, provider=provider, timeout=timeout)
+            compute = await atlas.spawn_compute(request, provider=provider)
         _hand_over(compute, shell, as_json=as_json, is_final=not wait)
         if wait:
-            running = await _wait(atlas, compute, wait_timeout, timeout, shell, give_back=terminate_on_interrupt)
+            running = await _wait(atlas, compute, wait_timeout, shell, give_back=terminate_on_interrupt)
             _hand_over(evolve(running, auth=None), shell, as_json=as_json, is_final=True)
 
 
@@ -129,15 +127,13 @@ def _hand_over(compute: Compute, shell: Shell, *, as_json: bool, is_final: bool)
         raise
 
 
-async def _wait(
-    atlas: Atlas, compute: Compute, seconds: float, timeout: float | None, shell: Shell, *, give_back: bool
-) -> Compute:
+async def _wait(atlas: Atlas, compute: Compute, seconds: float, shell: Shell, *, give_back: bool) -> Compute:
     left = f"compute {compute.id} goes on and bills; {how_to_end(compute)}"
     notice = f"terminating compute {compute.id}" if give_back else left
     try:
         with shell.when_interrupted(f"interrupted; {notice}"):
             async with Deadline(atlas.clock, seconds):
-                return await _until_it_runs(atlas, compute, timeout, shell, left)
+                return await _until_it_runs(atlas, compute, shell, left)
     except TimeoutError as error:
         if isinstance(error, TransportTimeoutError):
             raise
@@ -150,10 +146,10 @@ async def _wait(
         raise
 
 
-async def _until_it_runs(atlas: Atlas, compute: Compute, timeout: float | None, shell: Shell, left: str) -> Compute:
+async def _until_it_runs(atlas: Atlas, compute: Compute, shell: Shell, left: str) -> Compute:
     with shell.progress(compute.id) as tell:
         while True:
-            seen = await atlas.get_compute(compute, timeout=timeout)
+            seen = await atlas.get_compute(compute)
             tell(f"{compute.id} {seen.status}")
             if seen.status is ComputeStatus.RUNNING:
                 return seen

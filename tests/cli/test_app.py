@@ -22,9 +22,9 @@ BAD = {
     "one id too many": (["get", "a", "b"], "Unused Tokens: ['b']"),
     "value missing": (["gpus", "--min-memory-gb"], "requires an argument"),
     "not a number": (["gpus", "--max-price", "cheap"], "Invalid value for --max-price"),
-    "no ids to stop": (["stop", "--yes"], "expected at least one ID"),
-    "no ids to start": (["start"], "expected at least one ID"),
-    "no ids to terminate": (["terminate", "--yes"], "expected at least one ID"),
+    "no ids to stop": (["stop", "--yes"], "ID requires an argument"),
+    "no ids to start": (["start"], "ID requires an argument"),
+    "no ids to terminate": (["terminate", "--yes"], "ID requires an argument"),
     "nothing to run": (["spawn", "--gpu", "h100"], "image: expected an image reference"),
     "port without protocol": (["spawn", *IMAGE, "-p", "8000"], "ports: [0] expected one such as"),
     "gpu count without gpu": (["spawn", *IMAGE, "--gpu-count", "2"], "gpu_count: needs a gpu"),
@@ -100,7 +100,7 @@ def test_a_refusal_is_one_line_and_the_code_of_its_kind(invoke, kind):
 
 
 def test_no_provider_named_says_how_to_name_one(invoke, monkeypatch):
-    monkeypatch.setattr(invoke, "make_atlas", lambda: exatlas.Atlas(env={}))
+    monkeypatch.setattr(invoke, "make_atlas", lambda timeout: exatlas.Atlas(env={}, timeout=timeout))
     ended = invoke("ls")
     assert (ended.code, ended.err.count("\n")) == (20, 1)
     assert "EXATLAS_PROVIDER" in ended.err

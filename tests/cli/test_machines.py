@@ -124,6 +124,13 @@ def test_without_a_terminal_and_without_yes_it_refuses(invoke, verb):
     assert json.loads(invoke("get", "mem-000001", "--json").out)["status"] == "running"
 
 
+def test_a_closed_standard_input_is_nobody_to_ask_either(invoke):
+    spawned(invoke)
+    invoke.stdin = None
+    assert invoke("terminate", "mem-000001").code == 2
+    assert invoke.cloud.rented == ["mem-000001"]
+
+
 @pytest.mark.parametrize("answer", ["y", "YES"])
 def test_it_says_what_it_will_do_and_asks(invoke, terminal, answer):
     spawned(invoke, "--name", "web")

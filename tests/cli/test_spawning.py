@@ -132,7 +132,7 @@ def test_a_machine_that_fails_while_it_is_waited_for(invoke, clock):
     assert "the cloud gave up on it, but compute mem-000001 goes on and bills; end it with: " in ended.err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_ctrl_c_while_renting_terminates_what_came(invoke, clock, number, code):
     invoke.cloud = Interrupted("spawn_compute", number, clock=clock)
     ended = invoke("spawn", "--gpu", "l4", "--image", "app:1")

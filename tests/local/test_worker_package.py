@@ -1,6 +1,7 @@
 """The published `runpod` worker package, unmodified, under the local runtime and driven through the client."""
 
 import asyncio
+import gc
 import importlib.util
 import os
 from contextlib import aclosing, asynccontextmanager
@@ -317,9 +318,12 @@ async def test_a_webhook_is_called_until_it_is_answered(function, listen):
     assert bodies[0]["output"] == {"did": "work"}
 
 
-async def test_a_file_that_cannot_start_says_why(tmp_path):
+async def test_a_file_that_cannot_start_says_why(tmp_path, caplog):
     broken = handler_file(tmp_path / "broken.py", "import runpod\n1 / 0\nrunpod.serverless.start({})\n")
     with pytest.raises(exatlas.ConfigError, match="ZeroDivisionError") as error:
         async with working(broken):
             pass
     assert "Traceback" in error.value.raw
+    del error
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"], "nothing was left unheard"
