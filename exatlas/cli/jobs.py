@@ -179,6 +179,9 @@ class _Watch:
             if self.as_json:
                 self.shell.json(self._last(error.job))
             raise
+        except BrokenPipeError:
+            self.shell.note(f"nobody reads the output any more; {notice}")
+            raise
         self._end(ended)
 
     @property

@@ -38,6 +38,8 @@ class Shell:
     make_atlas: MakeAtlas = _default_atlas
     """Makes the client of a command, which closes it; takes the deadline of its requests in seconds."""
     _notices: list[str] = field(factory=list, init=False)
+    _drawn_on: list[Console] = field(factory=list, init=False)
+    """The terminal with a progress display on it, if there is one."""
 
     @classmethod
     def standard(cls, make_atlas: MakeAtlas = _default_atlas) -> "Shell":
@@ -51,7 +53,9 @@ class Shell:
 
     def note(self, text: str) -> None:
         """Say something that is not a result, in one line."""
-        self.err.print(Text(f"exatlas: {text}"), soft_wrap=True)
+        # A progress display makes room for what is printed on its own console only.
+        console = self._drawn_on[-1] if self._drawn_on and self.err.is_terminal else self.err
+        console.print(Text(f"exatlas: {text}"), soft_wrap=True)
 
     def line(self, text: str) -> None:
         """One line of a result, as it is and at once."""
@@ -97,7 +101,11 @@ class Shell:
         columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
         with Progress(*columns, console=self.watched, transient=True) as bar:
             task = bar.add_task(text, total=None)
-            yield lambda changed: bar.update(task, description=changed)
+            self._drawn_on.append(self.watched)
+            try:
+                yield lambda changed: bar.update(task, description=changed)
+            finally:
+                self._drawn_on.pop()
 
     @property
     def can_ask(self) -> bool:

@@ -22,10 +22,12 @@ from exatlas.cli.options import (
 from exatlas.cli.shell import Shell, ShellHere
 from exatlas.client.atlas import Atlas
 from exatlas.client.spawning import terminate_surely
-from exatlas.errors import ProviderError, TransportTimeoutError
+from exatlas.errors import AtlasError, ProviderError, TransportTimeoutError
 from exatlas.records.compute import Compute, ComputeRequest, ComputeStatus
 
 LOOK_EVERY_S = 2.0
+SETTLED = (ComputeStatus.RUNNING, ComputeStatus.FAILED, ComputeStatus.TERMINATED)
+WAITING = "spawn --wait"
 
 
 @Parameter(name="*")
@@ -100,6 +102,8 @@ async def spawn(
     """Rent a machine."""
     if wishes.auth != "none" and not as_json:
         raise UsageError("--auth needs --json: the secret is told once, in the JSON, and nowhere else")
+    if terminate_on_interrupt and not wait:
+        raise UsageError("--terminate-on-interrupt needs --wait; without it, Ctrl-C always terminates what came")
     request = wishes.request(command)
     async with shell.make_atlas(timeout) as atlas:
         with (
@@ -128,36 +132,55 @@ def _hand_over(compute: Compute, shell: Shell, *, as_json: bool, is_final: bool)
 
 
 async def _wait(atlas: Atlas, compute: Compute, seconds: float, shell: Shell, *, give_back: bool) -> Compute:
+    """Wait until it runs; whatever else happens, say that it exists and how to end it."""
     left = f"compute {compute.id} goes on and bills; {how_to_end(compute)}"
     notice = f"terminating compute {compute.id}" if give_back else left
     try:
         with shell.when_interrupted(f"interrupted; {notice}"):
-            async with Deadline(atlas.clock, seconds):
-                return await _until_it_runs(atlas, compute, shell, left)
-    except TimeoutError as error:
-        if isinstance(error, TransportTimeoutError):
-            raise
-        raise TransportTimeoutError(
-            f"not running within {seconds:g} s: {left}", provider=compute.provider, operation="spawn --wait"
-        ) from None
+            seen = await _settled(atlas, compute, seconds, shell)
+    except AtlasError:
+        shell.note(left)
+        raise
     except asyncio.CancelledError:
         if give_back:
             await _give_back(atlas, compute, shell)
         raise
+    if seen.status is ComputeStatus.RUNNING:
+        return seen
+    if not seen.status.is_terminal:
+        shell.note(left)
+    raise ProviderError(f"compute {seen.id} is {seen.status}", provider=seen.provider, operation=WAITING)
 
 
-async def _until_it_runs(atlas: Atlas, compute: Compute, shell: Shell, left: str) -> Compute:
+async def _settled(atlas: Atlas, compute: Compute, seconds: float, shell: Shell) -> Compute:
+    try:
+        async with Deadline(atlas.clock, seconds):
+            return await _looked_at(atlas, compute, shell)
+    except TimeoutError as error:
+        if isinstance(error, AtlasError):
+            raise
+        raise TransportTimeoutError(
+            f"compute {compute.id} does not run within {seconds:g} s", provider=compute.provider, operation=WAITING
+        ) from None
+
+
+async def _looked_at(atlas: Atlas, compute: Compute, shell: Shell) -> Compute:
+    """Look until it runs, has failed, or is gone. A look that may go better the next time is no reason to stop."""
     with shell.progress(compute.id) as tell:
         while True:
-            seen = await atlas.get_compute(compute)
-            tell(f"{compute.id} {seen.status}")
-            if seen.status is ComputeStatus.RUNNING:
-                return seen
-            if seen.status is ComputeStatus.TERMINATED:
-                raise ProviderError(f"compute {compute.id} is gone", provider=compute.provider)
-            if seen.status is ComputeStatus.FAILED:
-                raise ProviderError(f"the cloud gave up on it, but {left}", provider=compute.provider)
-            await atlas.clock.sleep(LOOK_EVERY_S)
+            pause_s = LOOK_EVERY_S
+            try:
+                seen = await atlas.get_compute(compute)
+            except AtlasError as error:
+                if not error.retryable:
+                    raise
+                tell(f"{compute.id} {error.kind}")
+                pause_s = max(pause_s, error.retry_after or 0.0)
+            else:
+                if seen.status in SETTLED:
+                    return seen
+                tell(f"{compute.id} {seen.status}")
+            await atlas.clock.sleep(pause_s)
 
 
 async def _give_back(atlas: Atlas, compute: Compute, shell: Shell) -> None:

@@ -81,7 +81,7 @@ class Process:
         """What it still printed, and its exit code."""
         async with asyncio.timeout(PATIENCE_S):
             out, err = await self.process.communicate()
-        return Ended(self.process.returncode, out.decode(), err.decode())
+        return Ended(self.process.returncode, (out or b"").decode(), err.decode())
 
 
 @pytest.fixture
@@ -89,11 +89,16 @@ async def start() -> AsyncIterator[Callable[..., Process]]:
     """Start `exatlas` with arguments; what has not ended with the test is killed."""
     started = []
 
-    async def start(*arguments: str, env: dict[str, str] | None = None, stdin: int | None = None) -> Process:
+    async def start(
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        stdin: int = asyncio.subprocess.DEVNULL,
+        stdout: int = asyncio.subprocess.PIPE,
+    ) -> Process:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", "from exatlas.cli import main; main()", *map(str, arguments)),
-            stdin=asyncio.subprocess.DEVNULL if stdin is None else stdin,
-            stdout=asyncio.subprocess.PIPE,
+            stdin=stdin,
+            stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
             env={**os.environ, "COLUMNS": "200", **(env or {})},
         )

@@ -35,6 +35,7 @@ BAD = {
     "key file missing": (["spawn", *IMAGE, "--ssh-key", "@/no/such/key"], "cannot read /no/such/key"),
     "options not JSON": (["spawn", *IMAGE, "--provider-opts", "{x"], "expected a JSON object, @file or -"),
     "no wait at all": (["spawn", *IMAGE, "--wait", "--wait-timeout", "0"], "Must be > 0"),
+    "nothing to interrupt": (["spawn", *IMAGE, "--terminate-on-interrupt"], "--terminate-on-interrupt needs --wait"),
     "zero timeout": (["ls", "--timeout", "0"], "timeout: expected a positive timedelta or number of seconds"),
     "input missing": (["job", "run", "echo"], "--input requires an argument"),
     "input not JSON": (["job", "run", "echo", "-i", "{"], "expected a JSON object, @file or -"),

@@ -95,6 +95,19 @@ async def test_a_job_streams_its_output_as_json_lines(exatlas, fake):
     assert told[-1]["job"]["status"] == "completed"
 
 
+async def test_a_reader_that_leaves_is_told_that_the_job_goes_on(start, fake):
+    fake.endpoint("abc123", script(*range(1_000)), step_s=0.3)
+    ours, theirs = os.pipe()
+    process = await start(*("job", "run", "abc123", "--input", '{"n": 1}', "--stream"), env=fake.env, stdout=theirs)
+    os.close(theirs)
+    assert await asyncio.to_thread(os.read, ours, 2) == b"0\n"
+    os.close(ours)
+    ended = await process.end()
+    assert ended.code == 141
+    assert ended.err.startswith("exatlas: nobody reads the output any more; the job goes on; cancel it with: exatlas ")
+    assert ended.err.count("\n") == 1
+
+
 @pytest.mark.parametrize("cancels", [False, True])
 async def test_ctrl_c_while_streaming(start, fake, cancels):
     def handler(job):

@@ -57,6 +57,22 @@ def test_progress_is_drawn_where_somebody_watches(out, err, where):
     assert "a result\n" in printed(here.out).replace("\r", "")
 
 
+def test_a_note_does_not_spoil_a_progress_display_on_the_same_terminal():
+    here = shell(out_is_terminal=True, err_is_terminal=True)
+    with here.progress("renting"):
+        here.note("interrupted")
+    here.note("over")
+    assert "exatlas: interrupted\n" in printed(here.out)
+    assert printed(here.err) == "exatlas: over\n"
+
+
+def test_a_note_never_gets_into_a_pipe():
+    here = shell(out_is_terminal=True, err_is_terminal=False)
+    with here.progress("renting"):
+        here.note("interrupted")
+    assert printed(here.err) == "exatlas: interrupted\n"
+
+
 def test_the_innermost_notice_is_told_and_goes_with_its_block():
     here = shell()
     with here.when_interrupted("outer"):

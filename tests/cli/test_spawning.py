@@ -116,7 +116,11 @@ def test_waiting_in_vain_says_that_the_machine_exists(invoke, clock):
     invoke.cloud = MemoryProvider(clock=clock, boot_s=3600)
     ended = invoke("spawn", "--gpu", "l4", "--image", "app:1", "--wait", "--wait-timeout", "30")
     assert ended.code == 18
-    assert "not running within 30 s: compute mem-000001 goes on and bills; end it with: exatlas terminate" in ended.err
+    goes_on, why = ended.err.splitlines()[-2:]
+    assert goes_on.startswith(
+        "exatlas: compute mem-000001 goes on and bills; end it with: exatlas terminate mem-000001"
+    )
+    assert why == "exatlas: memory spawn --wait: compute mem-000001 does not run within 30 s"
     assert invoke.cloud.rented == ["mem-000001"]
 
 
@@ -129,7 +133,23 @@ def test_a_machine_that_fails_while_it_is_waited_for(invoke, clock):
     invoke.cloud = Failing(clock=clock, boot_s=60)
     ended = invoke("spawn", "--gpu", "l4", "--image", "app:1", "--wait")
     assert ended.code == 21
-    assert "the cloud gave up on it, but compute mem-000001 goes on and bills; end it with: " in ended.err
+    assert "compute mem-000001 goes on and bills; end it with: " in ended.err
+    assert ended.err.endswith("exatlas: memory spawn --wait: compute mem-000001 is failed\n")
+
+
+def test_a_look_that_fails_is_repeated_where_that_may_help(invoke, clock):
+    invoke.cloud.fail_next("get_compute", exatlas.RateLimitedError("slow down", provider="memory", retry_after=60))
+    invoke.cloud.fail_next("get_compute", exatlas.TransportTimeoutError("no reply", provider="memory"))
+    assert invoke("spawn", "--gpu", "l4", "--image", "app:1", "--wait").code == 0
+    assert clock.monotonic() >= 60
+
+
+def test_a_look_that_cannot_help_ends_the_wait_and_says_that_the_machine_exists(invoke):
+    invoke.cloud.fail_next("get_compute", exatlas.ForbiddenError("not any more", provider="memory"))
+    ended = invoke("spawn", "--gpu", "l4", "--image", "app:1", "--wait")
+    assert ended.code == 11
+    assert ended.err.splitlines()[-2].startswith("exatlas: compute mem-000001 goes on and bills; end it with: ")
+    assert ended.err.splitlines()[-1] == "exatlas: memory: not any more"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])

@@ -123,9 +123,9 @@ async def working(path: Path, **options):
     async with (
         local.serve(path, endpoint=path.stem, rules=rules, on_line=lines.append, **options) as runtime,
         exatlas.Atlas(
-            default_provider="runpod",
-            base_urls={"runpod": runtime.base_url},
-            credentials={"runpod": runtime.api_key},
+            default_provider=runtime.provider,
+            base_urls={runtime.provider: runtime.base_url},
+            credentials={runtime.provider: runtime.api_key},
             env={},
         ) as atlas,
     ):
