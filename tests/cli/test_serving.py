@@ -63,6 +63,24 @@ async def test_a_signal_ends_it_and_leaves_no_process_behind(start, handler, fam
     await all_gone(family)
 
 
+async def test_a_second_ctrl_c_does_not_wait_for_a_deaf_worker(start, handler, family_of, all_gone):
+    handler.write_text("import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + HANDLER)
+    process = await start("serve", handler)
+    await process.line()
+    family = family_of(process.pid)
+    heard = []
+    for _ in range(2):
+        process.send(signal.SIGINT)
+        while not (line := await process.error_line()).startswith("exatlas: "):
+            pass  # what the worker prints
+        heard.append(line)
+    ended = await process.end()
+    assert heard == ["exatlas: ending the workers"] * 2
+    assert ended.code == 130
+    assert "Traceback" not in ended.err
+    await all_gone(family)
+
+
 async def test_killing_it_leaves_no_process_behind_either(start, handler, family_of, all_gone):
     process = await start("serve", handler)
     await process.line()

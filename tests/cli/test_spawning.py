@@ -165,6 +165,17 @@ def test_ctrl_c_while_renting_terminates_what_came(invoke, clock, number, code):
     assert len(invoke.cloud.invoice()) == 1, "it was rented, and given back"
 
 
+def test_under_nohup_a_hang_up_is_nothing(invoke, clock):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        invoke.cloud = Interrupted("spawn_compute", signal.SIGHUP, clock=clock)
+        ended = invoke("spawn", "--gpu", "l4", "--image", "app:1")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (ended.code, ended.err) == (0, "")
+    assert invoke.cloud.rented == ["mem-000001"]
+
+
 def test_ctrl_c_while_waiting_says_that_the_machine_goes_on_and_how_to_end_it(invoke, clock):
     invoke.cloud = Interrupted("get_compute", clock=clock, boot_s=60)
     ended = invoke("spawn", "--gpu", "l4", "--image", "app:1", "--wait")
