@@ -88,6 +88,8 @@ class Process:
 async def start() -> AsyncIterator[Callable[..., Process]]:
     """Start `exatlas` with arguments; what has not ended with the test is killed."""
     started = []
+    # What a command prints comes out in time by its own doing.
+    ours = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
     async def start(
         *arguments: str,
@@ -100,7 +102,7 @@ async def start() -> AsyncIterator[Callable[..., Process]]:
             stdin=stdin,
             stdout=stdout,
             stderr=asyncio.subprocess.PIPE,
-            env={**os.environ, "COLUMNS": "200", **(env or {})},
+            env={**ours, "COLUMNS": "200", **(env or {})},
         )
         started.append(process)
         return Process(process)

@@ -65,6 +65,8 @@ def test_piped_it_prints_a_line_for_each_chunk_and_the_timings(shows):
     assert lines[0].startswith("a worker process is up after ")
     assert sum("  job 1  " in line for line in lines) == 9 + 1
     assert sum(line.endswith("job 3  cancelled") for line in lines) == 1
+    ends = next(number for number, line in enumerate(lines) if line.endswith("job 1  completed"))
+    assert any("  job 2  " in line for line in lines[:ends]), "they run side by side"
     heading, first, _, third = lines[-4:]
     assert heading.split() == ["job", "end", "chunks", "first", "after", "between", "behind", "the", "worker"]
     assert first.split()[:5] == ["1", "completed", "9", "of", "9"]

@@ -96,7 +96,7 @@ async def test_a_job_streams_its_output_as_json_lines(exatlas, fake):
 
 
 async def test_a_reader_that_leaves_is_told_that_the_job_goes_on(start, fake):
-    fake.endpoint("abc123", script(*range(1_000)), step_s=0.3)
+    fake.endpoint("abc123", script(*range(50)), step_s=0.3)
     ours, theirs = os.pipe()
     process = await start(*("job", "run", "abc123", "--input", '{"n": 1}', "--stream"), env=fake.env, stdout=theirs)
     os.close(theirs)
