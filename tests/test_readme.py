@@ -1,5 +1,6 @@
 """The README's examples run, and its table of capabilities is what the providers say."""
 
+import asyncio
 import os
 import re
 import subprocess
@@ -10,6 +11,8 @@ import pytest
 
 from exatlas.capabilities import Capability
 from exatlas.providers import builtins
+from exatlas.providers.runpod.fake import FakeRunPod, script
+from exatlas.testing import clouds
 
 README = Path(__file__).parent.parent / "README.md"
 NOT_RUN = "<!-- not run: needs an account -->\n"
@@ -30,6 +33,47 @@ def test_an_example_runs_without_warnings(code, tmp_path):
         [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, env=clean, check=False
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def sessions() -> list[tuple[str, str]]:
+    """Every command at a prompt in the README with the output that stands below it."""
+    blocks = re.findall(r"```console\n\$ (.*?)```", README.read_text(), re.DOTALL)
+    entries = [entry for block in blocks for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)]
+    return [(command, shown) for command, _, shown in (entry.partition("\n") for entry in entries)]
+
+
+def matches(shown: str, printed: str) -> bool:
+    """Whether a program printed what is shown, where … stands for anything, and blanks of any number are alike."""
+    pieces = [re.escape(" ".join(piece.split())) for piece in shown.split("…")]
+    return re.fullmatch(".*".join(pieces), " ".join(printed.split())) is not None
+
+
+async def test_commands_at_a_prompt_print_what_is_shown_below_them():
+    """All in a row, against a fake RunPod that serves one endpoint."""
+    fake = FakeRunPod()
+    fake.endpoint("abc123", script("a", "sunset", "over", "water"), aggregate=True)
+    async with clouds.serve(fake.handle) as origin:
+        urls = fake.base_urls(origin)
+        env = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "RUNPOD_API_KEY": fake.api_key,
+            "RUNPOD_REST_V2_URL": urls["rest"],
+            "RUNPOD_ENDPOINT_BASE_URL": urls["runtime"],
+        }
+        for command, shown in sessions():
+            if command.startswith("export "):
+                name, _, value = command.removeprefix("export ").partition("=")
+                env[name] = value
+                continue
+            process = await asyncio.create_subprocess_shell(
+                command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            )
+            out, err = await process.communicate()
+            assert process.returncode == 0, (command, err.decode())
+            assert matches(shown, out.decode()), (command, out.decode())
+    assert fake.rented() == []
+    assert fake.invoice(), "a machine was rented on the way"
 
 
 def test_skipped_examples_at_least_compile():

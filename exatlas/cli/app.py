@@ -1,81 +1,130 @@
-"""Commands, their arguments, and what their endings mean to a shell."""
+"""The commands, where each of them lives, and the way from a command line to an exit code.
 
-import asyncio
-import json
-import sys
-from pathlib import Path
-from typing import Annotated
+A command's module loads when that command is called, or its help asked for: `exatlas --help` loads none of them.
+"""
+
+from functools import partial
+from typing import Any
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
-from rich.table import Table
+from cyclopts.help import format_usage
 
-from exatlas import local
-from exatlas.capabilities import Capability
-from exatlas.cli.demo import play
-from exatlas.errors import AtlasError, ErrorKind
-from exatlas.providers import builtins
+import exatlas
+from exatlas.cli import exits
+from exatlas.cli.running import perform
+from exatlas.cli.shell import Shell
 
-USAGE = 2
-INTERRUPTED = 130
-EXIT_CODES = {kind: 10 + number for number, kind in enumerate(ErrorKind)}
-"""Exit code by kind of error, in the order of :class:`exatlas.ErrorKind`; stable, because that order is."""
-
-app = App(name="exatlas", help="Rent GPUs and run serverless jobs on several clouds.", result_action="return_value")
-
-
-@app.command
-async def demo(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
-    """Start a local serverless endpoint with a real worker process, and stream jobs from it."""
-    await play(Console(), as_json=as_json)
+app = App(
+    name="exatlas",
+    help="Rent GPUs and run serverless jobs on several clouds.",
+    help_format="plaintext",
+    default_parameter=Parameter(negative="", show_default=False),
+    help_epilogue="Keys come from the environment, as each provider documents (exatlas providers lists the names).\n\n"
+    + exits.epilogue(),
+    version=lambda: str(exatlas.__version__),
+)
+"""The whole command line."""
 
 
-@app.command
-async def serve(
-    handler: Path, *, port: int = 0, endpoint: str = "local", workers: int = 1, concurrency: int = 1, api_key: str = ""
-) -> None:
-    """Serve a worker script as RunPod would, on loopback, until Ctrl-C."""
-    console = Console(highlight=False, soft_wrap=True)
-    async with local.serve(
-        handler,
-        port=port,
-        endpoint=endpoint,
-        workers=workers,
-        concurrency=concurrency,
-        api_key=api_key or None,
-        on_line=lambda line: console.print(line, markup=False),
-    ) as runtime:
-        console.print(f"serving {handler} at {runtime.base_url}/{runtime.endpoint} (Ctrl-C ends it)")
-        console.print(
-            f"curl -H 'Authorization: Bearer {runtime.api_key}' -d '{{\"input\": {{\"n\": 3}}}}' "
-            f"{runtime.base_url}/{runtime.endpoint}/run",
-            markup=False,
-        )
-        await asyncio.Event().wait()
+def _command(name: str, where: str, text: str, group: str, *examples: str) -> None:
+    shown = "Examples:\n\n" + "\n\n".join(f"  $ {example}" for example in examples)
+    app.command(f"exatlas.cli.{where}", name=name, help=text, group=group, help_epilogue=shown)
 
 
-@app.command
-def providers(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
-    """Show which provider can do what."""
-    found = sorted(builtins(), key=lambda provider: provider.name)
-    if as_json:
-        sys.stdout.write(json.dumps({cls.name: sorted(cls.capabilities) for cls in found}) + "\n")
-        return
-    table = Table("capability", *(cls.name for cls in found))
-    for capability in Capability:
-        table.add_row(capability.value, *("yes" if capability in cls.capabilities else "no" for cls in found))
-    Console().print(table)
+_command(
+    "spawn",
+    "spawning:spawn",
+    "Rent a machine. It bills until it is terminated.",
+    "Machines",
+    "exatlas spawn --gpu h100 --gpu a100_80g --image pytorch/pytorch -p 8000/http --wait",
+    "exatlas spawn --image python:3.12 --env HF_TOKEN --env-file .env -- python -m http.server 8000",
+    "exatlas spawn --gpu l4 --image app:1 --auth bearer --json > machine.json",
+)
+_command(
+    "ls",
+    "machines:ls",
+    "List machines, of one provider or of several at once.",
+    "Machines",
+    "exatlas ls --status running",
+    "exatlas ls --provider A --provider B --json",
+)
+_command("get", "machines:get", "Show one machine.", "Machines", "exatlas get 8f3k2 --json")
+_command(
+    "stop",
+    "machines:stop",
+    "Pause machines. Their volumes stay and usually cost something; what is only in the container is lost.",
+    "Machines",
+    "exatlas stop 8f3k2 --yes",
+)
+_command("start", "machines:start", "Resume stopped machines. They bill again.", "Machines", "exatlas start 8f3k2")
+_command(
+    "terminate",
+    "machines:terminate",
+    "Destroy machines and their own disks; billing ends. One that is gone already is not an error.",
+    "Machines",
+    "exatlas terminate 8f3k2 9g4l3",
+    "exatlas ls --json | jq -r '.[].id' | xargs exatlas terminate --yes",
+)
+_command(
+    "logs",
+    "machines:logs",
+    "Show what a machine prints.",
+    "Machines",
+    "exatlas logs 8f3k2 --tail 20 --follow",
+)
+_command(
+    "gpus",
+    "gpus:gpus",
+    "List what can be rented: price per GPU and hour, memory, stock.",
+    "Machines",
+    "exatlas gpus --min-memory-gb 40 --in-stock",
+    "exatlas gpus --gpu h100 --provider A --provider B --sort price",
+)
+app.command("exatlas.cli.jobs:app", name="job", group="Jobs", help="Run serverless jobs, and watch them.")
+_command(
+    "serve",
+    "serving:serve",
+    "Serve a handler file on this machine as a serverless endpoint, until Ctrl-C.",
+    "On this machine",
+    "exatlas serve handler.py --port 8080",
+)
+_command(
+    "demo",
+    "demo:demo",
+    "Start an endpoint with a real worker process on this machine, and stream jobs from it.",
+    "On this machine",
+    "exatlas demo",
+)
+_command(
+    "providers",
+    "catalog:providers",
+    "Show which provider can do what.",
+    "On this machine",
+    "exatlas providers --json",
+)
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str], shell: Shell | None = None) -> int:
     """Run one command line and give its exit code."""
+    here = shell or Shell.standard()
+
+    def usage(text: str) -> int:
+        return _tell_usage(arguments, text, here)
+
     try:
-        app(arguments, exit_on_error=False)
-    except CycloptsError:
-        return USAGE
-    except AtlasError as error:
-        sys.stderr.write(f"exatlas: {error}\n")
-        return EXIT_CODES[error.kind]
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
+        command, bound, injected = app.parse_args(arguments, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        return usage(str(error))
+    given: dict[str, Any] = {**bound.kwargs, **({"shell": here} if "shell" in injected else {})}
+    if not injected:  # the help, or the version
+        command(*bound.args, **given)
+        return 0
+    return perform(partial(command, *bound.args, **given), here, usage)
+
+
+def _tell_usage(arguments: list[str], text: str, shell: Shell) -> int:
+    chain, _, _ = app.parse_commands(arguments)
+    shell.err.print("Usage:", format_usage(app, chain), end="")
+    shell.note(text)
+    shell.note(f"see {' '.join(('exatlas', *chain))} --help")
+    return exits.USAGE

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager
 from threading import Lock
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Unpack, overload
 from weakref import WeakKeyDictionary
 
 from exatlas.client.arguments import (
@@ -18,14 +18,12 @@ from exatlas.client.arguments import (
     SpawnOptions,
     StreamOptions,
 )
-from exatlas.client.atlas import Atlas
+from exatlas.client.atlas import Atlas, P
 from exatlas.fanout import Outcome
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
 from exatlas.streaming.job_stream import JobStream
-
-P = TypeVar("P")
 
 _clients: WeakKeyDictionary[asyncio.AbstractEventLoop, Atlas] = WeakKeyDictionary()
 _lock = Lock()

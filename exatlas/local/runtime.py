@@ -33,6 +33,7 @@ from exatlas.providers.runpod.submission import Rules
 
 worker_log = logging.getLogger("exatlas.local.worker")
 
+PROVIDER = "runpod"
 LOOPBACK = "127.0.0.1"
 SERVER_GRACE_S = 1.0
 """How long the server waits for requests under way when it stops; held ones are answered at once."""
@@ -140,6 +141,11 @@ class Runtime:
     def endpoint(self) -> str:
         """The endpoint's id."""
         return self._settings.endpoint
+
+    @property
+    def provider(self) -> str:
+        """The name of the provider whose endpoints this is one of."""
+        return PROVIDER
 
     @property
     def api_key(self) -> str:
@@ -264,9 +270,9 @@ class Runtime:
         return {**env, **self._worker_api.environment(self.base_url, worker)}
 
     async def _wait_for_workers(self, workers: list[asyncio.Task[None]]) -> None:
-        ready = asyncio.gather(*(supervisor.is_ready.wait() for supervisor in self._supervisors))
+        ready = asyncio.create_task(self._all_ready())
         try:
-            waits: list[asyncio.Future[Any]] = [ready, *workers]
+            waits: list[asyncio.Task[None]] = [ready, *workers]
             done, _ = await asyncio.wait(
                 waits, timeout=self._settings.start_timeout, return_when=asyncio.FIRST_COMPLETED
             )
@@ -278,6 +284,10 @@ class Runtime:
                 )
         finally:
             ready.cancel()
+
+    async def _all_ready(self) -> None:
+        for supervisor in self._supervisors:
+            await supervisor.is_ready.wait()
 
     async def _dismiss(self, tasks: list[asyncio.Task[Any]]) -> None:
         """Cancel all and wait; when cancelled meanwhile, cancel all again, which makes them impatient."""

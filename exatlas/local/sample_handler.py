@@ -8,6 +8,9 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+AT_ONCE = 3
+"""Jobs that one process runs at the same time; it is idle most of the time."""
+
 
 async def handler(job: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
     """Yield one chunk per word of ``job["input"]["text"]``, ``delay`` seconds apart, each with the time it was made."""
@@ -20,4 +23,6 @@ async def handler(job: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
 if __name__ == "__main__":
     import runpod
 
-    runpod.serverless.start({"handler": handler, "return_aggregate_stream": True})
+    runpod.serverless.start(
+        {"handler": handler, "return_aggregate_stream": True, "concurrency_modifier": lambda _: AT_ONCE}
+    )

@@ -23,9 +23,7 @@ JOB = {"endpoint": "e", "input": {"n": 3}}
 @pytest.fixture
 def clock():
     """Turns itself although whoever waits for the cut keeps the loop busy: nothing here takes so many steps on end."""
-    clock = ManualClock(auto=True)
-    clock.PATIENCE = 25
-    return clock
+    return ManualClock(auto=True, patience=25)
 
 
 def count(job):

@@ -8,6 +8,12 @@ from exatlas.client import relaying
 from exatlas.client.relaying import relay
 from exatlas.clock import ManualClock
 from exatlas.errors import JobFailedError, NotFoundError, TransportError
+from exatlas.protocols import Context
+from exatlas.transport.inprocess import InProcessTransport
+
+
+async def nobody(_call):
+    raise AssertionError
 
 
 class Source:
@@ -21,10 +27,11 @@ class Source:
         self.abandoned = 0
         self.waiting = asyncio.Event()
         self.clock = ManualClock(auto=True)
+        self.ctx = Context(provider="p", transport=InProcessTransport(nobody), clock=self.clock)
         self.abandon_with = None
 
     async def stream(self, ctx):
-        assert ctx == "ctx"
+        assert ctx is self.ctx
         self.opened += 1
         try:
             for item in self.items:
@@ -40,7 +47,7 @@ class Source:
 
     async def context(self):
         await asyncio.sleep(0)
-        return "ctx"
+        return self.ctx
 
     async def abandon(self):
         await asyncio.sleep(0)
@@ -49,7 +56,7 @@ class Source:
         self.abandoned += 1
 
     def relay(self):
-        return relay(self.stream, self.context, abandon=self.abandon, clock=self.clock)
+        return relay(self.stream, self.context, operation="stream_job", abandon=self.abandon, clock=self.clock)
 
 
 async def read(stream):
@@ -81,7 +88,7 @@ async def test_leaving_early_closes_the_source_and_abandons_the_job():
 
 async def test_a_job_is_left_to_itself_unless_told_otherwise():
     source = Source(1, 2)
-    stream = relay(source.stream, source.context)
+    stream = relay(source.stream, source.context, operation="stream_job")
     await anext(stream)
     await stream.aclose()
     assert (source.closed, source.abandoned) == (1, 0)
@@ -121,7 +128,9 @@ async def test_abandoning_is_finished_however_often_the_reader_is_cancelled():
         await go.wait()
 
     source.abandon_with = slowly
-    reading = asyncio.create_task(read(relay(source.stream, source.context, abandon=source.abandon)))
+    reading = asyncio.create_task(
+        read(relay(source.stream, source.context, operation="stream_job", abandon=source.abandon))
+    )
     await source.waiting.wait()
     reading.cancel()
     await reached.wait()
@@ -144,7 +153,7 @@ async def test_a_close_that_is_cancelled_meanwhile_says_so():
         await go.wait()
 
     source.abandon_with = slowly
-    stream = relay(source.stream, source.context, abandon=source.abandon)
+    stream = relay(source.stream, source.context, operation="stream_job", abandon=source.abandon)
     await anext(stream)
     closing = asyncio.create_task(stream.aclose())
     await reached.wait()

@@ -5,10 +5,10 @@ import logging
 from contextlib import aclosing
 
 import pytest
-from exatlas.fakes.faults import Fault
 
 import exatlas
 from exatlas.client import watching
+from exatlas.fakes.faults import Fault
 from exatlas.messages import RequestRecord, SpawnEnd, SpawnRecord, StreamEnd, StreamOpened, StreamRecord
 from exatlas.protocols import Listener
 from exatlas.providers.memory import MemoryProvider

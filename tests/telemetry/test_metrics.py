@@ -3,9 +3,9 @@
 import asyncio
 
 import pytest
-from exatlas.fakes.faults import Fault
 
 import exatlas
+from exatlas.fakes.faults import Fault
 from exatlas.messages import StreamEnd, StreamRecord
 
 UNITS = {

@@ -5,10 +5,10 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from exatlas.fakes.faults import Fault
 from opentelemetry.trace import SpanKind, StatusCode
 
 import exatlas
+from exatlas.fakes.faults import Fault
 from exatlas.messages import AttemptEnd, RequestRecord
 from exatlas.transport import exchange
 

@@ -259,10 +259,16 @@ def _span(body: Fields, key: str) -> timedelta | None:
         raise ReplyShapeError("expected a number of milliseconds", paths=[f"{body.path}.{key}"]) from error
 
 
+_GENERATOR_FAULT = re.compile(r"handler: (?P<message>.*?) \ntraceback: (?P<traceback>Traceback .*)", re.DOTALL)
+"""What the worker package sends where a generator raised. Source: `runpod` 1.12.0, `serverless/modules/rp_job.py`."""
+
+
 def fault(error: Any) -> JobFault | None:
     """Why a job failed. Python workers send a JSON string with the exception in it; platform texts are plain."""
     if error is None:
         return None
+    if isinstance(error, str) and (found := _GENERATOR_FAULT.fullmatch(error)):
+        return _generator_fault(found["message"], found["traceback"], error)
     told = _decoded(error)
     if not isinstance(told, dict) or "error_message" not in told:
         return JobFault(message=error if isinstance(error, str) else _compact(error), raw=error)
@@ -275,6 +281,13 @@ def fault(error: Any) -> JobFault | None:
         traceback=trace if isinstance(trace, str) else None,
         raw=error,
     )
+
+
+def _generator_fault(message: str, trace: str, raw: str) -> JobFault:
+    """Where a generator raised, the exception's class is told by the traceback's last line alone."""
+    before, found, _ = trace.rstrip().rpartition(f": {message}")
+    kind = before.rpartition("\n")[2] if found else None
+    return JobFault(message=message, type=kind or None, traceback=trace, raw=raw)
 
 
 def _decoded(error: Any) -> Any:

@@ -188,3 +188,22 @@ def test_an_unknown_word_warns_once_in_a_process(caplog):
         f"RunPod sent the {noun} {word!r}, which this version does not know; it is read as unknown"
         for noun in ("pod status", "job status", "availability")
     ]
+
+
+TRACE = 'Traceback (most recent call last):\n  File "handler.py", line 3, in handler\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "kind", "trace"),
+    [
+        (f"handler: no luck \ntraceback: {TRACE}KeyError: no luck\n", "no luck", "KeyError", True),
+        (f"handler: two\nlines \ntraceback: {TRACE}app.Odd: two\nlines\n", "two\nlines", "app.Odd", True),
+        (f"handler: no \ntraceback: {TRACE}KeyError: 'no'\n", "no", None, True),
+        ("handler: no luck", "handler: no luck", None, False),
+        ("job timed out after 1 retries", "job timed out after 1 retries", None, False),
+    ],
+)
+def test_what_a_generator_raised_is_told_apart_from_its_traceback(text, message, kind, trace):
+    found = normalize.fault(text)
+    assert (found.message, found.type, found.raw) == (message, kind, text)
+    assert (found.traceback or "").startswith(TRACE) is trace

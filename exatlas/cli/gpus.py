@@ -1,0 +1,73 @@
+"""What can be rented, of one provider or of several at once."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from exatlas.cli import show
+from exatlas.cli.many import ask_all
+from exatlas.cli.options import JsonOption, ProvidersOption, TimeoutOption
+from exatlas.cli.shell import ShellHere
+from exatlas.records.gpu import GpuType, Stock
+
+Order = Literal["price", "spot", "memory", "stock", "gpu", "provider"]
+
+_DEAREST = Decimal("Infinity")
+_STOCK = list(Stock)
+_KEYS: dict[str, Callable[[GpuType], Any]] = {
+    "price": lambda one: _price(one, "price"),
+    "spot": lambda one: _price(one, "spot"),
+    "memory": lambda one: -(one.memory_gb or 0),
+    "stock": lambda one: _STOCK.index(one.stock),
+    "gpu": lambda one: one.canonical or one.id.lower(),
+    "provider": lambda one: one.provider,
+}
+
+
+async def gpus(
+    *,
+    provider: ProvidersOption = None,
+    gpu: Annotated[str | None, Parameter(help="Only models with this in their name or id.")] = None,
+    min_memory_gb: Annotated[int, Parameter(help="Only models with at least so much memory.")] = 0,
+    max_price: Annotated[Decimal | None, Parameter(help="Only models for at most so many dollars an hour.")] = None,
+    cloud_type: Annotated[str | None, Parameter(help="Only this kind of hosts: secure or community.")] = None,
+    spot: Annotated[bool, Parameter(help="Spot prices count, and only models that have one.")] = False,
+    in_stock: Annotated[bool, Parameter(help="Only models that are free now, if known.")] = False,
+    sort: Annotated[Order, Parameter(help="What comes first; the cheapest unless said.")] = "price",
+    reverse: Annotated[bool, Parameter(help="The other way round.")] = False,
+    timeout: TimeoutOption = None,
+    as_json: JsonOption = False,
+    shell: ShellHere,
+) -> int:
+    """List what can be rented."""
+    paid = "spot" if spot else "price"
+
+    def wanted(one: GpuType) -> bool:
+        return (
+            (gpu is None or any(gpu.lower() in (name or "").lower() for name in (one.canonical, one.id)))
+            and (one.memory_gb or 0) >= min_memory_gb
+            and (max_price is None or _price(one, paid) <= max_price)
+            and (not spot or one.spot_price_usd_per_hour is not None)
+            and (cloud_type is None or one.cloud_type == cloud_type)
+            and (not in_stock or one.stock is not Stock.UNAVAILABLE)
+        )
+
+    async with shell.make_atlas(timeout) as atlas:
+        found, code = await ask_all(
+            atlas, shell, provider, lambda one: atlas.list_gpu_types(provider=one, timeout=timeout)
+        )
+    key = _KEYS["spot" if spot and sort == "price" else sort]
+    shown = sorted(filter(wanted, found), key=lambda one: (key(one), _price(one, paid)), reverse=reverse)
+    if as_json:
+        shell.json([show.plain(one) for one in shown])
+    else:
+        shell.show(show.gpu_types(shown))
+    return code
+
+
+def _price(one: GpuType, paid: str) -> Decimal:
+    """What it costs; models without such a price come last."""
+    price = one.spot_price_usd_per_hour if paid == "spot" else one.price_usd_per_hour
+    return _DEAREST if price is None else price
