@@ -26,7 +26,7 @@ from exatlas.web import aiohttp as web_aiohttp, starlette as web_starlette
 from exatlas.web.relay import Relays
 
 LOOPBACK = "127.0.0.1"
-PATIENCE_S = 10.0
+PATIENCE_S = 15.0
 
 
 class Tap:
@@ -76,6 +76,7 @@ class Site:
     relays: Relays
     stop: Callable[[], Awaitable[None]] = field(repr=False)
     connections: Callable[[], int] = field(repr=False)
+    app: Any = field(repr=False)
 
     @property
     def atlas(self) -> exatlas.Atlas:
@@ -166,7 +167,7 @@ async def under_uvicorn(app: Any, caught: list[Relays], **config: Any) -> AsyncI
         await eventually(lambda: server.started or serving.done())
         url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         try:
-            yield Site(url, caught[0], stop, lambda: len(server.server_state.connections))
+            yield Site(url, caught[0], stop, lambda: len(server.server_state.connections), app)
         finally:
             await stop()
 
@@ -209,6 +210,7 @@ async def under_aiohttp(app: web.Application, **options: Any) -> AsyncIterator[S
             app[web_aiohttp._RELAYS],
             runner.cleanup,
             lambda: len(runner.server.connections) if runner.server else 0,
+            app,
         )
     finally:
         await runner.cleanup()

@@ -218,6 +218,12 @@ async def test_a_callback_that_is_cut_is_new_when_it_comes_again(make, cancel_ev
     assert await cancel_everywhere(trial) >= 2
 
 
+async def settle():
+    """Let whatever is ready run."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 class TestConfirming:
     @pytest.fixture
     def hooks(self, make):
@@ -277,7 +283,9 @@ class TestWaiting:
         cloud.serve("slow", slow)
         job = await hooks.run_job(endpoint="slow", input={"x": 1})
         asked.clear()
-        return job
+        yield job
+        self.end.set()
+        await settle()
 
     @pytest.fixture
     def asked(self, atlas, monkeypatch):
@@ -312,15 +320,14 @@ class TestWaiting:
 
     async def test_a_callback_that_never_comes(self, hooks, job, clock, asked):
         wait = asyncio.create_task(hooks.await_webhook(job, poll_every=30))
-        for _ in range(2):
-            while not clock.sleepers:
-                await asyncio.sleep(0)
+        for looks in (1, 2):
+            await settle()
             clock.advance(29)
-            await asyncio.sleep(0)
+            await settle()
+            assert len(asked) == looks - 1
             clock.advance(1)
-            while not asked:
-                await asyncio.sleep(0)
-            asked.clear()
+            await settle()
+            assert len(asked) == looks
             self.end.set()
         assert (await wait).output == "result"
 
@@ -380,16 +387,20 @@ class TestWaiting:
         assert await make().await_webhook(ended) is ended
         assert asked == []
 
-    async def test_cancelling_a_wait_leaves_nothing(self, hooks, job, cancel_everywhere, clock):
-        async def trial(cut):
-            wait = hooks.await_webhook(job, timeout=1)
-            cutting = asyncio.create_task(cut(wait))
-            await asyncio.sleep(0)
-            clock.advance(2)
-            await cutting
-            assert not hooks._arrivals._waiting
+    async def test_cancelling_a_wait_leaves_nothing(self, make, hooks, clock, job, cancel_everywhere):
+        pausing = asyncio.create_task(hooks.await_webhook(job))
+        await settle()
+        pausing.cancel()
+        await settle()
+        assert (pausing.cancelled(), clock.sleepers, hooks._arrivals._waiting) == (True, 0, {})
+        self.end.set()
 
-        await cancel_everywhere(trial)
+        async def trial(cut):
+            elsewhere = make()
+            await cut(elsewhere.await_webhook(job.id, endpoint="slow"))
+            assert not elsewhere._arrivals._waiting
+
+        assert await cancel_everywhere(trial) > 1
 
 
 async def test_a_callback_that_lied_before_the_submit_returned_is_dropped(hooks, atlas, caplog):
