@@ -394,6 +394,7 @@ class TestWaiting:
         await settle()
         assert (pausing.cancelled(), clock.sleepers, hooks._arrivals._waiting) == (True, 0, {})
         self.end.set()
+        await settle()
 
         async def trial(cut):
             elsewhere = make()
