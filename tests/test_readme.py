@@ -3,10 +3,13 @@
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 
 from exatlas.capabilities import Capability
@@ -16,11 +19,12 @@ from exatlas.testing import clouds
 
 README = Path(__file__).parent.parent / "README.md"
 NOT_RUN = "<!-- not run: needs an account -->\n"
+SERVED = r"<!-- served by: (?P<server>.*?) -->\n"
 
 
 def examples() -> list[str]:
     text = README.read_text()
-    blocks = re.finditer(rf"(?P<skip>{re.escape(NOT_RUN)})?```python\n(?P<code>.*?)```", text, re.DOTALL)
+    blocks = re.finditer(rf"(?P<skip>{re.escape(NOT_RUN)}|{SERVED})?```python\n(?P<code>.*?)```", text, re.DOTALL)
     return [block["code"] for block in blocks if not block["skip"]]
 
 
@@ -74,6 +78,53 @@ async def test_commands_at_a_prompt_print_what_is_shown_below_them():
             assert matches(shown, out.decode()), (command, out.decode())
     assert fake.rented() == []
     assert fake.invoice(), "a machine was rented on the way"
+
+
+def applications() -> list[tuple[str, str]]:
+    """The server's command line and the code of each example that is an application."""
+    blocks = re.finditer(rf"{SERVED}```python\n(?P<code>.*?)```", README.read_text(), re.DOTALL)
+    return [(block["server"], block["code"]) for block in blocks]
+
+
+@pytest.mark.parametrize(("server", "code"), applications(), ids=["fastapi", "aiohttp", "webhooks"])
+async def test_an_application_serves(server, code, tmp_path, unused_tcp_port):
+    (tmp_path / "app.py").write_text(code)
+    module, target = server.split()
+    where = {"uvicorn": ["--host", "127.0.0.1", "--port"], "aiohttp.web": ["-H", "127.0.0.1", "-P"]}[module]
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-W", "error", "-m", module, *where, str(unused_tcp_port), target],
+        cwd=tmp_path,
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(30), aiohttp.ClientSession(f"http://127.0.0.1:{unused_tcp_port}") as session:
+            answer = await posted(session, process)
+            if "id" in answer:
+                async with session.get(f"/jobs/{answer['id']}") as response:
+                    events = (await response.read()).decode()
+                assert [f'"output":"{word}"' in events for word in ("a", "sunset")] == [True, True]
+                assert events.endswith('data: {"chunks":2}\n\n')
+            else:
+                assert answer == {"status": "completed", "output": ["a", "sunset"]}
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert "Traceback" not in said.decode()
+    assert "Warning" not in said.decode()
+
+
+async def posted(session: aiohttp.ClientSession, process: asyncio.subprocess.Process) -> Any:
+    """Submit a job as soon as the server listens."""
+    while process.returncode is None:
+        try:
+            async with session.post("/jobs", params={"prompt": "a sunset"}) as response:
+                assert response.status == 200
+                return await response.json()
+        except aiohttp.ClientConnectorError:
+            await asyncio.sleep(0.05)
+    raise AssertionError("the server ended")
 
 
 def test_skipped_examples_at_least_compile():

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterable
+from io import BytesIO
 
 import aiohttp
 import orjson
@@ -56,7 +57,7 @@ class Courier:
         try:
             async with self._session.post(
                 delivery.url,
-                data=orjson.dumps(delivery.body),
+                data=BytesIO(orjson.dumps(delivery.body)),  # results can be megabytes, which aiohttp wants as a file
                 headers=headers,
                 allow_redirects=False,
                 timeout=aiohttp.ClientTimeout(total=PATIENCE_S),

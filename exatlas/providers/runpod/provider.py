@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from exatlas.capabilities import Capability
 from exatlas.protocols import Context, ProviderSettings, UrlSetting
-from exatlas.providers.runpod import events, jobs, logs, pods
+from exatlas.providers.runpod import callbacks, events, jobs, logs, pods
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
@@ -98,6 +98,10 @@ class RunPodProvider:
     async def get_job(self, job: JobRef, ctx: Context, /) -> Job:
         """Read one job. Results can be read for 30 minutes after the end, those of sync jobs for one."""
         return await jobs.get(job, ctx)
+
+    def read_webhook(self, body: bytes, endpoint: str, /) -> Job:
+        """Read what RunPod posts to a job's webhook. Proves nothing: see `exatlas.webhooks`. Raises ReplyShapeError."""
+        return callbacks.read(body, endpoint, self.name)
 
     async def cancel_job(self, job: JobRef, ctx: Context, /) -> None:
         """Stop a queued or running job. Cancelling a finished one is not an error."""
