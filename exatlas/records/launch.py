@@ -109,7 +109,7 @@ class Launch:
         bounds = [segment.since for segment in self.rates[1:]] + [end]
         return sum(
             (
-                segment.usd_per_hour * Decimal(str(max((until - segment.since).total_seconds(), 0.0))) / 3600
+                segment.usd_per_hour * Decimal(str(max((min(until, end) - segment.since).total_seconds(), 0.0))) / 3600
                 for segment, until in zip(self.rates, bounds, strict=True)
             ),
             Decimal(0),

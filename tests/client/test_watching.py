@@ -244,8 +244,8 @@ async def test_nothing_is_told_of_what_was_never_tried(heard, ear):
 
 
 async def test_the_requests_of_a_spawn_are_counted(runpod, fake, ear):
-    fake.fail(Fault.LIMITED, times=2)
-    fake.fail(Fault.DROP_AFTER)
+    fake.fail(Fault.LIMITED, "POST", "/pods", times=2)
+    fake.fail(Fault.DROP_AFTER, "POST", "/pods")
     await runpod.spawn_compute(gpu="h100", image="x")
     [record] = ear.of(SpawnRecord)
     sent = [event for event in ear.of(RequestRecord) if event.operation == "spawn_compute"]
@@ -255,7 +255,7 @@ async def test_the_requests_of_a_spawn_are_counted(runpod, fake, ear):
 
 
 async def test_a_spawn_in_doubt_says_so(runpod, fake, ear):
-    fake.fail(Fault.DROP_BEFORE)
+    fake.fail(Fault.DROP_BEFORE, "POST", "/pods")
     with pytest.raises(exatlas.OutcomeUnknownError):
         await runpod.spawn_compute(gpu="h100", image="x")
     [record] = ear.of(SpawnRecord)

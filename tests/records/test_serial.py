@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from exatlas.errors import ValidationError
-from exatlas.records import compute, gpu, job
+from exatlas.records import compute, gpu, job, launch
 from exatlas.records.checks import LONGEST_SPAN_S
 from exatlas.records.compute import AuthHandle, Compute, ComputeFilter, ComputeRequest, ComputeStatus, PortSpec
 from exatlas.records.gpu import GpuType, Stock
@@ -20,7 +20,7 @@ from exatlas.records.serial import SECRETS, structure, unstructure
 RECORDS = sorted(
     (
         thing
-        for module in (compute, gpu, job)
+        for module in (compute, gpu, job, launch)
         for thing in vars(module).values()
         if isinstance(thing, type) and attrs.has(thing) and thing.__module__ == module.__name__
     ),
@@ -63,6 +63,7 @@ ports = build(PortSpec, port=whole, protocol=st.sampled_from(["http", "tcp", "ud
 bindings = build(compute.PortBinding, internal=whole, external=maybe(whole), protocol=words, url=maybe(words))
 ssh = build(compute.SshAccess, host=words, port=whole, username=words, command=maybe(words))
 handles = build(AuthHandle, scheme=st.sampled_from(["bearer", "signed_url"]), token=maybe(words), hash=words)
+segments = build(launch.RateSegment, since=instants, usd_per_hour=money)
 faults = build(job.JobFault, message=words, type=maybe(words), traceback=maybe(words), raw=values)
 policies = st.one_of(
     build(JobPolicy, execution_timeout=st.none(), ttl=maybe(spans), low_priority=st.booleans()),
@@ -142,6 +143,27 @@ STRATEGIES = {
         cloud_type=maybe(words),
         regions=names,
         raw=objects,
+    ),
+    gpu.GpuModel: build(gpu.GpuModel, name=words, memory_gb=whole, architecture=words, vendor=words),
+    launch.RateSegment: segments,
+    launch.Launch: build(
+        launch.Launch,
+        launch_id=words,
+        owner=words,
+        provider=words,
+        account=words,
+        state=st.sampled_from(launch.LaunchState),
+        tenant=maybe(words),
+        user=maybe(words),
+        request=objects,
+        compute_id=maybe(words),
+        rates=st.lists(segments, max_size=3).map(tuple),
+        intended_at=instants,
+        created_at=maybe(instants),
+        ready_at=maybe(instants),
+        ended_at=maybe(instants),
+        updated_at=instants,
+        reason=maybe(words),
     ),
     JobPolicy: policies,
     JobRequest: build(
