@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
+from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
 
@@ -106,14 +107,11 @@ class Launch:
     def cost_usd(self, now: datetime) -> Decimal:
         """What it has cost until `now`, or until it ended: price times time, segment by segment."""
         end = self.ended_at or now
-        bounds = [segment.since for segment in self.rates[1:]] + [end]
-        return sum(
-            (
-                segment.usd_per_hour * Decimal(str(max((min(until, end) - segment.since).total_seconds(), 0.0))) / 3600
-                for segment, until in zip(self.rates, bounds, strict=True)
-            ),
-            Decimal(0),
-        )
+        total = Decimal(0)
+        for segment, following in zip_longest(self.rates, self.rates[1:]):
+            until = min(following.since, end) if following else end
+            total += segment.usd_per_hour * Decimal(str(max((until - segment.since).total_seconds(), 0.0))) / 3600
+        return total
 
 
 _INSTANTS = {LaunchState.CREATED: "created_at", LaunchState.READY: "ready_at", LaunchState.GONE: "ended_at"}
