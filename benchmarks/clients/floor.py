@@ -18,6 +18,8 @@ from benchmarks.clients import KEY
 
 HOLD_MS = 5000
 OVER = {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
+SILENCE_S = 20.0
+"""A server that says nothing for longer is gone. Without this, a dead connection would be waited for for ever."""
 PAUSE_AFTER_429_S = 1.0
 RATE_PER_S = 190
 MOST_AT_ONCE = 380
@@ -103,7 +105,7 @@ async def open_client(contender: str, port: int) -> AsyncIterator[Floor]:
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
+        timeout=aiohttp.ClientTimeout(total=None, sock_read=SILENCE_S),
         headers={"Authorization": f"Bearer {KEY}"},
     )
     session._retry_connection = False  # a poll that is repeated in silence loses the chunks of the first reply
