@@ -90,7 +90,7 @@ class JobFeed:
             AtlasError: fetching failed for good; calling again tries again.
         """
         while True:
-            self._drop_before(min(other.cursor for other in self._readers))
+            self._drop_before(min([other.cursor for other in self._readers]))
             if fresh := self._chunks[reader.cursor - self._first :]:
                 return fresh
             if self._ended_with:

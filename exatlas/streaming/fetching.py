@@ -6,6 +6,7 @@ aggregate, in order. Otherwise the next chunk is marked with `gap`, because hold
 job to be sure would be worse.
 """
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from random import SystemRandom
@@ -105,6 +106,7 @@ class Fetcher:
                 self._pace = self._pace.without_hold()
             except (TransportError, ProviderBrokenError, ReplyShapeError) as error:
                 await self._survive(error, reader.ctx)
+            await asyncio.sleep(0)  # the readers take what came, and most are back for more at once
 
     async def _survive(self, error: AtlasError, ctx: Context) -> None:
         never_sent = isinstance(error, TransportError) and error.delivered is False

@@ -24,8 +24,7 @@ async def ask(ctx: Context, call: HttpCall, read: Callable[[HttpReply], T], *, b
 
 def take(ctx: Context, call: HttpCall, reply: HttpReply, read: Callable[[HttpReply], T]) -> T:
     """Judge a reply and read it."""
-    refused = refusal(reply, call, ctx.clock.now())
-    if refused is not None:
+    if not 200 <= reply.status < 300 and (refused := refusal(reply, call, ctx.clock.now())):
         raise refused
     try:
         return read(reply)
