@@ -310,7 +310,8 @@ def stream_events(events: Sequence[SseEvent]) -> PollPage:
             raise ReplyShapeError(f"the event's data is not JSON: {error}", paths=["$"]) from error
         said, chunks = _read_poll(body)
         items += chunks
-        status = status if said is JobStatus.UNKNOWN else said
+        if said is not JobStatus.UNKNOWN:
+            status = said
     return PollPage(status=status, items=items)
 
 
@@ -323,8 +324,9 @@ def poll_page(body: Any) -> PollPage:
 def _read_poll(body: Any) -> tuple[JobStatus, Sequence[PollItem]]:
     if isinstance(body, list):
         return JobStatus.UNKNOWN, _items(body, "$")
-    fields = Fields(body)
-    word = fields.text("status")
+    word = body.get("status") if type(body) is dict else None
+    if type(word) is not str:
+        word = Fields(body).text("status")  # which says what is wrong
     chunks = body.get("stream")
     status = words.job_status(word) if word else JobStatus.UNKNOWN
     return status, _items(chunks, "$.stream") if chunks else ()
