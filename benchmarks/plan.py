@@ -66,8 +66,8 @@ def _latency(*, quick: bool) -> list[Step]:
             rounds=1 if quick else 5,
         ),
         streams("1 stream", 1, 30 if quick else 60, 0.06),
-        streams("100 streams", 100, 20 if quick else 40, 0.1 if quick else 0.14),
-        streams("1,000 streams", 1000, 4 if quick else 10, 1.0),
+        streams("100 streams", 100, 20 if quick else 30, 0.1 if quick else 0.14),
+        streams("1,000 streams", 1000, 4 if quick else 8, 1.0),
     ]
 
 
@@ -85,8 +85,8 @@ def _limits(*, quick: bool) -> list[Step]:
     if quick:
         return [streams("100 streams, within RunPod's limits", 100, 40, 0.14)]
     return [
-        streams("100 streams, within RunPod's limits", 100, 90, 0.14),
-        streams("1,000 streams, within RunPod's limits", 1000, 25, 1.0),
+        streams("100 streams, within RunPod's limits", 100, 70, 0.14),
+        streams("1,000 streams, within RunPod's limits", 1000, 20, 1.0),
     ]
 
 
