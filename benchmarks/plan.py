@@ -63,7 +63,7 @@ def _latency(*, quick: bool) -> list[Step]:
             what="first",
             settings={"jobs": 50},
             less={"jobs": 1 if quick else 5},
-            rounds=1 if quick else 5,
+            rounds=1 if quick else 3,
         ),
         streams("1 stream", 1, 30 if quick else 60, 0.06),
         streams("100 streams", 100, 20 if quick else 30, 0.1 if quick else 0.14),

@@ -17,7 +17,7 @@ from benchmarks.scene import Scene, Stage
 
 STREAMS_PER_ENDPOINT = 10
 """Without limits, streams are spread over endpoints: exatlas keeps to RunPod's limit per endpoint, asked or not."""
-SETTING_S = 0.02
+SETTING_S = 0.04
 """How long setting one scene may take; everything starts after the last."""
 STARVED = 2.0
 """A stream that waits more than so many times as long as the average one is starved."""
@@ -105,8 +105,9 @@ def _set_scenes(
 
 
 async def _read(client: Client, seen: Seen) -> None:
-    delays, output_of, came_at = seen.delays_s, client.output, seen.comes_at
-    await asyncio.sleep(came_at - time.monotonic())
+    delays, output_of = seen.delays_s, client.output
+    await asyncio.sleep(seen.comes_at - time.monotonic())
+    came_at = time.monotonic()
     try:
         async for chunk in client.stream(seen.endpoint, seen.job_id):
             now = time.monotonic()
