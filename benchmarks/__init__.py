@@ -3,8 +3,11 @@
 ``server``    a RunPod-like cloud, fast enough not to be what is measured
 ``clients``   the same few operations in exatlas, in a bare aiohttp loop, and in the `runpod` package
 ``measures``  what is measured, each in a child process of its own
-``plan``      which measures with which numbers, and the targets
-``report``    medians, ratios, tables, JSON
+``plan``      which measures, with which numbers
+``rows``      which numbers are shown, and the targets
+``runner``    one child process after the other, contenders in turn
+``kept``      results as JSON
+``report``    tables
 
 Run ``python -m benchmarks``, or ``python -m benchmarks --quick`` for a first look in under a minute.
 """

@@ -29,9 +29,12 @@ def choose_provider(
     Raises:
         ConfigError: nobody named one; the message lists the choices.
     """
-    for choice in (argument, default, env.get(PROVIDER_VARIABLE) or None):
-        if choice is not None:
-            return choice
+    if argument is not None:
+        return argument
+    if default is not None:
+        return default
+    if named := env.get(PROVIDER_VARIABLE):
+        return named
     raise ConfigError(
         f"no provider: pass provider=, give the client a default_provider, or set {PROVIDER_VARIABLE}. "
         f"There are {', '.join(names())}"
@@ -103,7 +106,7 @@ def check_key(provider: str, key: Any) -> str:
         raise ConfigError("the API key is empty", provider=provider)
     if key != key.strip():
         raise ConfigError("the API key has blanks or a line break at an end; strip it", provider=provider)
-    if not all(" " <= character <= "~" for character in key):
+    if not (key.isascii() and key.isprintable()):
         raise ConfigError(
             "the API key has characters that no header can carry; it must be printable ASCII on one line",
             provider=provider,
@@ -111,6 +114,7 @@ def check_key(provider: str, key: Any) -> str:
     return key
 
 
+@lru_cache(maxsize=64)
 def fingerprint(provider: str, key: str | None) -> str:
     """Name an account without giving it away: the same for the same provider and key, in every process."""
     return hashlib.sha256(f"{provider}\0{key or ''}".encode()).hexdigest()[:16]

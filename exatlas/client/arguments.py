@@ -108,6 +108,8 @@ def split(operation: str, given: Mapping[str, Any], *own: str, call: tuple[str, 
     Raises:
         ValidationError: names each unknown keyword and the nearest one that is accepted.
     """
+    if not given:
+        return {}
     accepted = (*own, *call)
     faults = [f"{name}: not accepted{_nearest(name, accepted)}" for name in given if name not in accepted]
     if faults:
@@ -171,6 +173,8 @@ def job_ref(operation: str, job: object, endpoint: object) -> tuple[JobRef, str 
 
 def seconds(subject: str, timeout: object, field: str = "timeout") -> float | None:
     """A deadline in seconds."""
+    if timeout is None:
+        return None
     span = checks.as_span(timeout)
     fault = checks.optional(checks.positive_span)(span)
     if fault:

@@ -1,6 +1,8 @@
 """The transport that a client owns, made when the first request needs it."""
 
+from collections.abc import Coroutine
 from importlib import import_module
+from typing import Any
 
 from exatlas.errors import TransportError
 from exatlas.messages import HttpCall, HttpReply
@@ -18,13 +20,13 @@ class OwnTransport:
         self._inner: Transport | None = None
         self._closed = False
 
-    async def send(self, call: HttpCall, /) -> HttpReply:
+    def send(self, call: HttpCall, /) -> Coroutine[Any, Any, HttpReply]:
         """See :class:`exatlas.Transport`."""
-        return await self._opened(call).send(call)
+        return self._opened(call).send(call)
 
-    async def open(self, call: HttpCall, /) -> ByteStream:
+    def open(self, call: HttpCall, /) -> Coroutine[Any, Any, ByteStream]:
         """See :class:`exatlas.Transport`."""
-        return await self._opened(call).open(call)
+        return self._opened(call).open(call)
 
     async def aclose(self) -> None:
         """Cut every connection, and refuse new requests. Safe to repeat."""

@@ -11,12 +11,14 @@ already at the server is allowed to come home (its hold is seconds); closing the
 import asyncio
 import copy
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from weakref import WeakKeyDictionary
+
+from attrs import frozen
 
 from exatlas.errors import JobError
 from exatlas.protocols import Clock, Context
-from exatlas.records.job import JobChunk
 from exatlas.streaming.fetching import Fetcher
 from exatlas.streaming.pages import PollItem, PollSource
 
@@ -27,6 +29,23 @@ IDLE_FEED_S = 1800.0
 
 LONGEST_BACKLOG = 1000
 """How many chunks a pushing server may be ahead of the reader before its connection is left unread."""
+
+
+@frozen
+class Arrival:
+    """The chunks of one reply. They become records only when a reader takes them."""
+
+    first: int
+    """Index of its first chunk."""
+    items: Sequence[PollItem]
+    received_at: datetime
+    gap: bool
+    """Whether chunks before the first may be lost."""
+
+    @property
+    def end(self) -> int:
+        """Index of the chunk after its last."""
+        return self.first + len(self.items)
 
 
 class Reader:
@@ -45,8 +64,10 @@ class JobFeed:
     def __init__(self, forget: Callable[[], None]) -> None:
         self._forget = forget
         self._readers: list[Reader] = []
-        self._chunks: list[JobChunk] = []
+        self._arrivals: list[Arrival] = []
         self._first = 0
+        self.count = 0
+        """How many chunks this feed has received in all."""
         self._waiters: list[asyncio.Future[None]] = []
         self._room: asyncio.Future[None] | None = None
         self._fetching: asyncio.Task[None] | None = None
@@ -75,13 +96,13 @@ class JobFeed:
         self._drop_before(reader.cursor)
         if self._fetching and not self._fetcher.must_come_home:
             self._fetching.cancel()
-        if self._ended and not self._chunks:
+        if self._ended and self._first == self.count:
             self._forget()
         else:
             self._expiry = asyncio.get_running_loop().call_later(IDLE_FEED_S, self._forget)
 
-    async def more(self, reader: Reader) -> list[JobChunk]:
-        """The chunks after the reader's cursor; waits until there are some. An empty list is the end of the job.
+    async def more(self, reader: Reader) -> Arrival | None:
+        """The arrival with the chunk at the reader's cursor; waits until there is one. None is the end of the job.
 
         Safe to cancel: nothing is lost, the next call gives the same chunks.
 
@@ -91,12 +112,13 @@ class JobFeed:
         """
         while True:
             self._drop_before(min(other.cursor for other in self._readers))
-            if fresh := self._chunks[reader.cursor - self._first :]:
-                return fresh
+            for arrival in self._arrivals:
+                if reader.cursor < arrival.end:
+                    return arrival
             if self._ended_with:
                 raise copy.copy(self._ended_with)
             if self._ended:
-                return []
+                return None
             await self._arrival()
 
     async def _arrival(self) -> None:
@@ -142,20 +164,11 @@ class JobFeed:
         """A reader whose client can be used to fetch, or None when everybody left."""
         return self._readers[-1] if self._readers else None
 
-    @property
-    def count(self) -> int:
-        """How many chunks this feed has received in all."""
-        return self._first + len(self._chunks)
-
-    def append(self, items: Iterable[PollItem], clock: Clock, *, gap: bool) -> None:
+    def append(self, items: Sequence[PollItem], clock: Clock, *, gap: bool) -> None:
         """Take chunks in, the first of them marked when chunks before it may be lost, and wake the readers."""
-        index = self.count
-        received_at = clock.now()
-        add = self._chunks.append
-        for output, metrics in items:
-            add(JobChunk(index=index, output=output, metrics=metrics, received_at=received_at, gap=gap))
-            index += 1
-            gap = False
+        arrival = Arrival(self.count, items, clock.now(), gap)
+        self._arrivals.append(arrival)
+        self.count = arrival.end
         self._wake()
 
     def end(self, error: JobError | None, *, gap: bool) -> None:
@@ -163,13 +176,13 @@ class JobFeed:
         self._ended, self._ended_with, self.tail_gap = True, error, gap
         if gap:
             log.warning("the last chunks of a job may have been lost with a reply that never came")
-        if not self._readers and not self._chunks:
+        if not self._readers and self._first == self.count:
             self._forget()
         self._wake()
 
     async def room(self) -> None:
         """Wait until some reader has seen all there is, once the backlog is long: back-pressure on pushing servers."""
-        if len(self._chunks) < LONGEST_BACKLOG or self._waiters:
+        if self.count - self._first < LONGEST_BACKLOG or self._waiters:
             return
         self._room = asyncio.get_running_loop().create_future()
         await self._room
@@ -181,9 +194,9 @@ class JobFeed:
                 waiter.set_result(None)
 
     def _drop_before(self, index: int) -> None:
-        if index > self._first:
-            del self._chunks[: index - self._first]
-            self._first = index
+        self._first = max(self._first, index)
+        while self._arrivals and self._arrivals[0].end <= self._first:
+            del self._arrivals[0]
 
 
 _feeds: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, JobFeed]] = WeakKeyDictionary()

@@ -6,8 +6,9 @@ aggregate, in order. Otherwise the next chunk is marked with `gap`, because hold
 job to be sure would be worse.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from random import SystemRandom
 from typing import Protocol
 
@@ -67,7 +68,7 @@ class Sink(Protocol):
     def present(self) -> Present | None: ...
     @property
     def count(self) -> int: ...
-    def append(self, items: Iterable[PollItem], clock: Clock, *, gap: bool) -> None: ...
+    def append(self, items: Sequence[PollItem], clock: Clock, *, gap: bool) -> None: ...
     def end(self, error: JobError | None, *, gap: bool) -> None: ...
     async def room(self) -> None: ...
 
@@ -105,6 +106,7 @@ class Fetcher:
                 self._pace = self._pace.without_hold()
             except (TransportError, ProviderBrokenError, ReplyShapeError) as error:
                 await self._survive(error, reader.ctx)
+            await asyncio.sleep(0)  # the readers take what came, and most are back for more at once
 
     async def _survive(self, error: AtlasError, ctx: Context) -> None:
         never_sent = isinstance(error, TransportError) and error.delivered is False

@@ -40,15 +40,21 @@ class Pace:
         """
         late = self.late_replies + 1 if chunks > 1 and took_s >= self.hold_s * LATE_SHARE else self.late_replies
         if chunks:
-            return evolve(self, pause_s=0.0, late_replies=late, hold_s=self._hold(crowded=crowded, late=late))
+            return self._changed(self._hold(crowded=crowded, late=late), 0.0, late)
         not_held = took_s < self.hold_s * EARLY_SHARE or self.hold_s == 0
         pause = min(max(self.pause_s * 2, FIRST_PAUSE_S), LONGEST_PAUSE_S) if not_held else 0.0
         longer = min(self.hold_s * 2, self.longest_s)
-        return evolve(self, pause_s=pause, hold_s=min(longer, self._hold(crowded=crowded, late=late)))
+        return self._changed(min(longer, self._hold(crowded=crowded, late=late)), pause, self.late_replies)
 
     def without_hold(self) -> "Pace":
         """The pace for a server that refuses to be asked to hold."""
         return evolve(self, hold_s=0.0, shortest_s=0.0, longest_s=0.0)
+
+    def _changed(self, hold_s: float, pause_s: float, late: int) -> "Pace":
+        """Mostly there is no change: a pace is found once and kept."""
+        if hold_s == self.hold_s and pause_s == self.pause_s and late == self.late_replies:
+            return self
+        return evolve(self, hold_s=hold_s, pause_s=pause_s, late_replies=late)
 
     def _hold(self, *, crowded: bool, late: int) -> float:
         return self.shortest_s if crowded or late > 1 else self.longest_s

@@ -1,10 +1,11 @@
 """The async generator over a job's feed."""
 
 from collections.abc import AsyncGenerator
+from typing import Any
 
 from exatlas.errors import StreamGapError
 from exatlas.protocols import Context
-from exatlas.records.job import JobChunk
+from exatlas.records.job import JobChunk, OpenChunk
 from exatlas.streaming.feed import feed_for
 from exatlas.streaming.pages import PollSource
 
@@ -24,12 +25,17 @@ async def stream_polled(source: PollSource, ctx: Context) -> AsyncGenerator[JobC
     feed = feed_for(source, ctx)
     reader = feed.join(source, ctx)
     try:
-        while chunks := await feed.more(reader):
-            for chunk in chunks:
-                if chunk.gap and ctx.strict_stream:
-                    raise _lost(f"chunks before number {chunk.index}", source, ctx)
-                reader.cursor = chunk.index + 1
+        while arrival := await feed.more(reader):
+            index, received_at = reader.cursor, arrival.received_at
+            gap = arrival.gap and index == arrival.first
+            if gap and ctx.strict_stream:
+                raise _lost(f"chunks before number {index}", source, ctx)
+            for output, metrics in arrival.items[index - arrival.first :]:
+                chunk: Any = OpenChunk(index, output, metrics, received_at, gap)
+                chunk.__class__ = JobChunk
+                reader.cursor = index = index + 1
                 yield chunk
+                gap = False
         if feed.tail_gap and ctx.strict_stream:
             raise _lost("the last chunks", source, ctx)
     finally:

@@ -38,8 +38,11 @@ async def send(ctx: Context, call: HttpCall, *, budget: Budget | None = None) ->
             if budget is None:
                 reply = await _attempt(ctx, call, attempt, 0.0)
             else:
-                async with budget.turn() as waited_s:
+                waited_s = await budget.acquire()
+                try:
                     reply = await _attempt(ctx, call, attempt, waited_s)
+                finally:
+                    budget.release()
                 _heed(budget, reply, ctx)
         except TransportError as error:
             wait_s = _wait_after(ctx, call, attempt, error)

@@ -19,7 +19,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class Fields:
     """One JSON object, read field by field."""
 
-    __slots__ = ("_at", "_parent", "raw")
+    __slots__ = ("_at", "_index", "_parent", "raw")
 
     def __init__(self, value: Any, path: str = "$") -> None:
         if type(value) is not dict:
@@ -27,20 +27,24 @@ class Fields:
         self.raw: dict[str, Any] = value
         """The object as it was decoded."""
         self._parent: Fields | None = None
-        self._at: str | int = path
+        self._at = path
+        self._index: int | None = None
 
     @classmethod
-    def _child(cls, value: dict[str, Any], parent: Self, at: str) -> Self:
+    def _child(cls, value: dict[str, Any], parent: Self, key: str, index: int | None = None) -> Self:
         fields = cls.__new__(cls)
         fields.raw = value
         fields._parent = parent
-        fields._at = at
+        fields._at = key
+        fields._index = index
         return fields
 
     @property
     def path(self) -> str:
         """Where in the reply this object stands."""
-        return f"{self._parent.path}{self._at}" if self._parent else str(self._at)
+        if self._parent is None:
+            return self._at
+        return f"{self._parent.path}{_step(self._at)}{'' if self._index is None else f'[{self._index}]'}"
 
     def __repr__(self) -> str:
         return f"<Fields {self.path}>"
@@ -115,7 +119,7 @@ class Fields:
         if value is None:
             return None
         if type(value) is dict:
-            return self._child(value, self, _step(key))
+            return self._child(value, self, key)
         raise self._fault(key, value, "an object")
 
     def objects(self, key: str) -> list[Self]:
@@ -148,7 +152,7 @@ class Fields:
         for index, item in enumerate(value):
             if type(item) is not dict:
                 raise _fault(f"{self.path}{_step(key)}[{index}]", item, "an object")
-            children.append(self._child(item, self, f"{_step(key)}[{index}]"))
+            children.append(self._child(item, self, key, index))
         return children
 
     def _fault(self, key: str, value: Any, expected: str) -> ReplyShapeError:

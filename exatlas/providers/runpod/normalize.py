@@ -313,25 +313,31 @@ def stream_events(events: Sequence[SseEvent]) -> PollPage:
     status, items = JobStatus.UNKNOWN, list[PollItem]()
     for event in events:
         try:
-            read = poll_page(orjson.loads(event.data))
+            body = orjson.loads(event.data)
         except orjson.JSONDecodeError as error:
             raise ReplyShapeError(f"the event's data is not JSON: {error}", paths=["$"]) from error
-        items += read.items
-        status = status if read.status is JobStatus.UNKNOWN else read.status
+        said, chunks = _read_poll(body)
+        items += chunks
+        if said is not JobStatus.UNKNOWN:
+            status = said
     return PollPage(status=status, items=items)
 
 
 def poll_page(body: Any) -> PollPage:
     """Read `{"status", "stream": […]}`, or the bare array that RunPod's documentation shows."""
+    status, items = _read_poll(body)
+    return PollPage(status=status, items=items)
+
+
+def _read_poll(body: Any) -> tuple[JobStatus, Sequence[PollItem]]:
     if isinstance(body, list):
-        return PollPage(status=JobStatus.UNKNOWN, items=_items(body, "$"))
-    fields = Fields(body)
-    word = fields.text("status")
-    chunks = fields.any("stream")
-    return PollPage(
-        status=words.job_status(word) if word else JobStatus.UNKNOWN,
-        items=_items(chunks, "$.stream") if chunks else (),
-    )
+        return JobStatus.UNKNOWN, _items(body, "$")
+    word = body.get("status") if type(body) is dict else None
+    if type(word) is not str:
+        word = Fields(body).text("status")  # which says what is wrong
+    chunks = body.get("stream")
+    status = words.job_status(word) if word else JobStatus.UNKNOWN
+    return status, _items(chunks, "$.stream") if chunks else ()
 
 
 def _items(chunks: Any, path: str) -> list[PollItem]:

@@ -1,0 +1,67 @@
+"""``python -m benchmarks``: measure, print the tables, keep the numbers."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.kept import FULL, Kept, collect, load, save
+from benchmarks.plan import Step, steps
+from benchmarks.report import README, in_readme, table, verdicts
+from benchmarks.runner import run, serving
+
+GROUPS = tuple(dict.fromkeys(step.group for step in steps(quick=True)))
+
+
+def main() -> None:
+    """Parse the command line and do what it says."""
+    wanted = _arguments()
+    if wanted.readme:
+        _write_readme(load(FULL))
+        return
+    chosen = [step for step in steps(quick=wanted.quick) if not wanted.groups or step.group in wanted.groups]
+    kept = _measure(chosen)
+    if wanted.json:
+        save(kept, wanted.json)
+    elif not wanted.quick and not wanted.groups:
+        save(kept, FULL)
+        _write_readme(kept)
+    missed = [(result, row, verdict) for result, row, verdict in verdicts(kept.results) if not verdict.met]
+    for result, row, verdict in missed:
+        print(f"missed: {result.name}, {row.label}: {verdict.value:.2f}")
+    sys.exit(bool(missed))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Hold exatlas against a bare aiohttp loop (the floor) and the runpod package, on one loopback "
+        "server. A full run takes under eight minutes, and renews the kept numbers and the README's tables. "
+        "Ends with 1 when a target is missed.",
+    )
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"only these: {', '.join(GROUPS)}")
+    parser.add_argument("--quick", action="store_true", help="one round with small numbers, in under a minute")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="keep the numbers here instead")
+    parser.add_argument("--readme", action="store_true", help="only write the README's tables from the kept numbers")
+    wanted = parser.parse_args()
+    if unknown := set(wanted.groups) - set(GROUPS):
+        parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    return wanted
+
+
+def _measure(chosen: list[Step]) -> Kept:
+    results = []
+    with serving() as port:
+        for step in chosen:
+            started = time.monotonic()
+            results.append(run(step, port))
+            print(f"{table(results[-1:])}\n{time.monotonic() - started:.0f} s\n", flush=True)
+    return collect(results)
+
+
+def _write_readme(kept: Kept) -> None:
+    README.write_text(in_readme(README.read_text(), kept))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Which measures, with which numbers, and who takes part."""
+
+from typing import Any
+
+from attrs import field, frozen
+
+PAIR = ("floor", "exatlas")
+ALL = (*PAIR, "runpod")
+LIMITED = ("floor", "floor, one budget", "exatlas", "runpod")
+
+
+@frozen(kw_only=True)
+class Step:
+    """One measure with its settings. Contenders take turns, round by round."""
+
+    group: str
+    """What to ask for on the command line."""
+    name: str
+    what: str
+    """The measure, by the name the child knows it under."""
+    settings: dict[str, Any]
+    less: dict[str, Any] = field(factory=dict)
+    """Smaller settings for the vendor's client where the full ones would take minutes."""
+    contenders: tuple[str, ...] = ALL
+    rounds: int = 3
+
+    def settings_for(self, contender: str) -> dict[str, Any]:
+        """The settings of one contender."""
+        return self.settings | (self.less if contender == "runpod" else {})
+
+    def takes_part(self, contender: str, number: int) -> bool:
+        """Whether a contender runs in this round. What is hundreds of times away is measured once."""
+        return number == 0 or contender in PAIR or contender == "floor, one budget"
+
+
+def steps(*, quick: bool) -> list[Step]:
+    """The whole plan: under a minute when quick, else under eight."""
+    return [
+        *_latency(quick=quick),
+        *_limits(quick=quick),
+        *_floods(quick=quick),
+        _calls(quick=quick),
+        _sse(quick=quick),
+        _imports(quick=quick),
+    ]
+
+
+def _latency(*, quick: bool) -> list[Step]:
+    def streams(name: str, number: int, chunks: int, every_s: float) -> Step:
+        return Step(
+            group="latency",
+            name=name,
+            what="streams",
+            settings={"streams": number, "chunks": chunks, "every_s": every_s},
+            contenders=PAIR if quick and number > 100 else ALL,
+            rounds=1 if quick else 3,
+        )
+
+    return [
+        Step(
+            group="latency",
+            name="opening a stream",
+            what="first",
+            settings={"jobs": 50},
+            less={"jobs": 1 if quick else 5},
+            rounds=1 if quick else 3,
+        ),
+        streams("1 stream", 1, 30 if quick else 60, 0.06),
+        streams("100 streams", 100, 20 if quick else 30, 0.1 if quick else 0.14),
+        streams("1,000 streams", 1000, 4 if quick else 8, 1.0),
+    ]
+
+
+def _limits(*, quick: bool) -> list[Step]:
+    def streams(name: str, number: int, chunks: int, every_s: float) -> Step:
+        return Step(
+            group="limits",
+            name=name,
+            what="limited",
+            settings={"streams": number, "chunks": chunks, "every_s": every_s},
+            contenders=("floor, one budget", "exatlas") if quick else LIMITED,
+            rounds=1,
+        )
+
+    if quick:
+        return [streams("100 streams, within RunPod's limits", 100, 40, 0.14)]
+    return [
+        streams("100 streams, within RunPod's limits", 100, 70, 0.14),
+        streams("1,000 streams, within RunPod's limits", 1000, 20, 1.0),
+    ]
+
+
+def _floods(*, quick: bool) -> list[Step]:
+    return [
+        Step(
+            group="flood",
+            name="100,000 chunks by poll",
+            what="flood",
+            settings={"chunks": 100_000, "repeats": 3 if quick else 5},
+            less={"repeats": 1},
+            contenders=PAIR if quick else ALL,
+            rounds=1 if quick else 3,
+        ),
+        Step(
+            group="flood",
+            name="100,000 chunks by SSE",
+            what="flood",
+            settings={"chunks": 100_000, "repeats": 3 if quick else 5, "events": True},
+            contenders=PAIR,
+            rounds=1 if quick else 3,
+        ),
+    ]
+
+
+def _calls(*, quick: bool) -> Step:
+    return Step(
+        group="calls",
+        name="2,000 `get_compute` calls, 50 at once",
+        what="calls",
+        settings={"calls": 2000, "at_once": 50},
+        less={"calls": 500 if quick else 2000},
+        rounds=2 if quick else 5,
+    )
+
+
+def _sse(*, quick: bool) -> Step:
+    return Step(
+        group="sse",
+        name="SSE events of 160 bytes (floor: cut at blank lines)",
+        what="decode",
+        settings={"events": 50_000, "repeats": 3 if quick else 5},
+        contenders=(*PAIR, "httpx-sse"),
+        rounds=1 if quick else 3,
+    )
+
+
+def _imports(*, quick: bool) -> Step:
+    return Step(
+        group="imports",
+        name="import (floor: a bare interpreter)",
+        what="start",
+        settings={"times": 7},
+        less={"times": 1 if quick else 3},
+        contenders=(*PAIR, "aiohttp", "runpod"),
+        rounds=1 if quick else 3,
+    )

@@ -1,0 +1,107 @@
+"""Which numbers are shown, in which words, and what they are held against."""
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Literal
+
+from attrs import frozen
+
+Values = Mapping[str, Mapping[str, Sequence[float]]]
+"""By contender and by name: one value for each round."""
+
+
+@frozen(kw_only=True)
+class Row:
+    """One number of a measure."""
+
+    key: str
+    label: str
+    digits: int = 1
+    by: Literal["ratio", "difference", "value"] = "ratio"
+    """How exatlas is compared with its base: divided by it, what is left over it, or not at all."""
+    most: float | None = None
+    """The target: no more than this."""
+    least: float | None = None
+    """The target: no less than this."""
+    from_streams: int = 0
+    """Shown for so many streams and more."""
+
+
+@frozen
+class Verdict:
+    """How exatlas fares in one row."""
+
+    value: float
+    met: bool | None
+    """None where there is no target."""
+
+
+def compare(row: Row, values: Values, base: str) -> Verdict | None:
+    """Hold exatlas against the base, medians against medians; None where one of the two is missing."""
+    ours = middle(row, values, "exatlas")
+    theirs = middle(row, values, base)
+    if ours is None or (theirs is None and row.by != "value"):
+        return None
+    if theirs is None or row.by == "value":
+        value = ours
+    elif row.by == "difference":
+        value = ours - theirs
+    else:
+        value = ours / theirs if theirs else float("inf")
+    return Verdict(value, _met(row, value))
+
+
+def middle(row: Row, values: Values, contender: str) -> float | None:
+    """The median over the rounds, or None where there is none."""
+    found = values.get(contender, {}).get(row.key)
+    return median(found) if found else None
+
+
+def _met(row: Row, value: float) -> bool | None:
+    if row.most is None and row.least is None:
+        return None
+    return (row.most is None or value <= row.most) and (row.least is None or value >= row.least)
+
+
+_MEAN = Row(key="mean_ms", label="added latency, mean (ms)", digits=2, most=1.5)
+_P95 = Row(key="p95_ms", label="added latency, p95 (ms)", digits=2)
+_FIRST = Row(key="first_ms", label="first chunk (ms)", digits=2, by="difference", most=10)
+_END = Row(key="end_ms", label="end of stream (ms)", digits=2, by="difference", most=5)
+_REQUESTS = Row(key="requests", label="requests per stream", digits=2, most=1.02)
+"""Never more by design; chance decides how many chunks share a request, and one in fifty is its part."""
+_CPU = Row(key="cpu_ms", label="CPU per 1,000 chunks (ms)", digits=0, most=1.25)
+_LOST = Row(key="lost", label="streams lost", digits=0, by="value", most=0)
+
+ROWS: Mapping[str, tuple[Row, ...]] = {
+    "first": (_FIRST, Row(key="whole_ms", label="whole stream (ms)", digits=2, by="difference", most=5)),
+    "streams": (
+        _MEAN,
+        _P95,
+        _FIRST,
+        _END,
+        _REQUESTS,
+        _CPU,
+        Row(key="peak_mb", label="memory of the process (MB)", digits=0, most=1.25, from_streams=1000),
+        Row(key="grown_kb", label="memory per stream (KB)", from_streams=1000),
+        _LOST,
+    ),
+    "limited": (
+        Row(key="refused", label="answers of 429", digits=0, by="value", most=0),
+        _LOST,
+        Row(key="starved", label="streams starved", digits=0, by="value", most=0),
+        Row(key="mean_ms", label="added latency, mean (ms)", digits=0),
+        Row(key="of_arithmetic", label="mean over streams / (2 rate)", digits=2, by="value", most=1.2),
+        _REQUESTS,
+        Row(key="cpu_ms", label="CPU per 1,000 chunks (ms)", digits=0),
+    ),
+    "flood": (
+        Row(key="chunks_per_s", label="chunks per second", digits=0, least=0.6),
+        Row(key="cpu_ms", label="CPU per 1,000 chunks (ms)", digits=2),
+    ),
+    "calls": (
+        Row(key="calls_per_s", label="calls per second", digits=0),
+        Row(key="cpu_ms", label="CPU per 1,000 calls (ms)", digits=0, most=1.25),
+    ),
+    "decode": (Row(key="mb_per_s", label="MB per second", digits=0),),
+    "start": (Row(key="start_ms", label="from start to end (ms)", digits=0, by="difference", most=60),),
+}
