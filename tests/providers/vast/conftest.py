@@ -34,6 +34,7 @@ URLS = {"rest": "https://console.vast.ai", "openai": "https://openai.vast.ai"}
 SCHEMA = ("content", "application/json", "schema")
 CREATE = ("paths", "/api/v0/asks/{id}", "put", "requestBody", *SCHEMA)
 READ = ("paths", "/api/v0/instances/{id}", "get", "responses", "200", *SCHEMA, "properties", "instances")
+ERROR = {"$ref": "#/components/schemas/Error"}
 INSTANCE = ("components", "schemas", "Instance", "properties")
 
 
@@ -43,7 +44,7 @@ class Departure:
 
     path: tuple[str, ...]
     said: Any
-    """What stands there; another text means that the document was mended, and the departure must go."""
+    """What stands there, None for nothing; another text means that the document was mended, and the departure must go."""
     right: Any
     reason: str
 
@@ -87,6 +88,12 @@ DEPARTURES = (
         },
         "the list's own schema and every client have docker's mapping, or null before it runs",
     ),
+    Departure(
+        ("paths", "/api/v0/bundles", "post", "responses", "429"),
+        None,
+        {"description": "Too Many Requests", "content": {"application/json": {"schema": ERROR}}},
+        "the page on rate limits and the SDK have a limit per minute and a daily quota",
+    ),
 )
 """Besides these the document has lost the slash that every path ends with: see `with_slashes`."""
 
@@ -103,7 +110,7 @@ def published() -> dict[str, Any]:
         node = document
         for step in departure.path[:-1]:
             node = node[step]
-        assert node[departure.path[-1]] == departure.said, departure.reason
+        assert node.get(departure.path[-1]) == departure.said, departure.reason
         node[departure.path[-1]] = departure.right
     return {**document, "paths": with_slashes(document["paths"])}
 
