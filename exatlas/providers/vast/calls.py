@@ -32,7 +32,7 @@ def rest(
 
     A body goes with everything but a GET, an empty object if need be.
     """
-    path = template if compute_id is None else template.replace("{id}", number(compute_id, operation, ctx))
+    path = template.replace("{id}", number(compute_id, operation, ctx)) if "{id}" in template else template
     sent = None if method == "GET" else dict(body or {})
     return HttpCall(
         provider=ctx.provider,

@@ -74,7 +74,7 @@ def _ports(request: ComputeRequest) -> str | None:
 
 
 def _label(request: ComputeRequest) -> str | None:
-    room = labels.LONGEST - len(labels.write("", _LAUNCH_ID, "0" * 16))
+    room = labels.LONGEST - len(labels.write("n", _LAUNCH_ID, "0" * 16)) + 1
     if len(request.name or "") <= room:
         return None
     return f"name: expected at most {room} characters, got {len(request.name or '')}"
