@@ -81,6 +81,8 @@ CODES: Mapping[str, type[ProviderError]] = MappingProxyType(
 
 _TAKEN = re.compile(r"no_such_ask", re.IGNORECASE)
 _WRONG_KEY = re.compile(r"invalid user key", re.IGNORECASE)
+_NO_INSTANCE = re.compile(r"invalid instance_id", re.IGNORECASE)
+"""Ids that are no numbers never leave this machine, so an id that is invalid there is one that nothing has."""
 _NO_FUNDS = re.compile(r"insufficient credit", re.IGNORECASE)
 _FAILED = re.compile(rb'"success"\s*:\s*false')
 _THRESHOLD = re.compile(rb"threshold=(\d{1,6}(?:\.\d{1,6})?)")
@@ -120,6 +122,8 @@ def _class_of(body: Any, message: str, reply: HttpReply, call: HttpCall) -> type
         return UnauthorizedError
     if _NO_FUNDS.search(message):
         return InsufficientFundsError
+    if _NO_INSTANCE.search(message):
+        return NotFoundError
     if isinstance(code, str) and code in CODES:
         return CODES[code]
     if reply.status == 403 and is_from_edge(reply):

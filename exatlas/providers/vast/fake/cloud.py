@@ -244,7 +244,7 @@ class FakeVast(FakeCloud):
         if host.tenant is not None:
             return problems.taken(offer_id)
         if not self.has_funds:
-            return problems.problem(400, "insufficient_credit", "Insufficient credit", ask_id=offer_id)
+            return problems.problem(400, "invalid_args", "Insufficient credit", ask_id=offer_id)
         made = self._place(host, body)
         if made.bid is not None and made.bid < host.floor:
             made.outbid = True
@@ -325,6 +325,8 @@ class FakeVast(FakeCloud):
         match action:
             case "request_logs":
                 return self._upload(instance, body, origin_of(call.url))
+            case "reboot" if instance is None:
+                return problems.problem(400, "invalid_args", "invalid instance_id")
             case _ if instance is None:
                 return problems.no_instance()
             case "bid_price":
