@@ -4,6 +4,7 @@ A fake is a function from call to reply with a state behind it: plug its ``handl
 serve it on loopback with ``exatlas.testing``. What is true, whatever its replies say, is in ``rented()`` and
 ``invoice()``.
 
+``case``     a provider with its cloud, for the conformance suite
 ``cloud``    the base class: who called, what goes wrong on purpose
 ``faults``   ways to misbehave, ordered one by one or drawn from a seed
 ``billing``  what machines cost, by the second
@@ -11,7 +12,8 @@ serve it on loopback with ``exatlas.testing``. What is true, whatever its replie
 """
 
 from exatlas.fakes.billing import InvoiceLine, Meter
+from exatlas.fakes.case import Case, JobKit, OpenCase
 from exatlas.fakes.cloud import FakeCloud
 from exatlas.fakes.faults import Fault, FaultPlan
 
-__all__ = ["FakeCloud", "Fault", "FaultPlan", "InvoiceLine", "Meter"]
+__all__ = ["Case", "FakeCloud", "Fault", "FaultPlan", "InvoiceLine", "JobKit", "Meter", "OpenCase"]

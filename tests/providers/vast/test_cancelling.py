@@ -14,18 +14,14 @@ REQUEST = {"image": "img", "gpu": "rtx_4090", "cloud_type": "secure"}
 DE, FR = 4242, 4250
 
 
-class QuickClock(ManualClock):
-    """Gives others fewer rounds before it jumps: a knife that counts rounds keeps the loop from ever being idle."""
-
-    PATIENCE = 25
-
-
+PATIENCE = 25
+"""A knife that counts rounds of the event loop keeps it from ever being idle, so the clock must not wait for that."""
 MOST = 4000
 """Rounds of the event loop that the longest of these works may take, most of them waiting for the clock."""
 
 
 def a_fake(**settings) -> FakeVast:
-    return FakeVast(QuickClock(auto=True), api_key=KEY, **settings)
+    return FakeVast(ManualClock(auto=True, patience=PATIENCE), api_key=KEY, **settings)
 
 
 def over(fake: FakeVast) -> exatlas.Atlas:
