@@ -33,7 +33,7 @@ def case_of(cloud: FakeVast, **options: Any) -> Case:
         rented=lambda: [instance.id for instance in cloud.rented()],
         requests=lambda: len(cloud.calls),
         trouble=lambda fault, operation, times: cloud.fail(fault, *CALLS[operation], times=times),
-        exhaust=lambda: [cloud.occupy(machine) for machine in cloud.hosts],
+        exhaust=cloud.sell_out,
         wrong_key="vastWRONGKEY0123456789",
         log=cloud.log,
         secrets=(cloud.api_key, KEY),

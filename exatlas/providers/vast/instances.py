@@ -55,7 +55,8 @@ async def spawn(request: ComputeRequest, ctx: Context) -> Compute:
 
 async def _choices(request: ComputeRequest, ctx: Context) -> list[Choice]:
     models = [model for name in request.gpu or () for model in gpus.models_of(name)]
-    filters = translate.search_filters(request, models)
+    machine_id = await _machine_of(request.network_volume_id, ctx)
+    filters = translate.search_filters(request, models, machine_id)
     found = await ask(ctx, translate.search(filters, "spawn_compute", ctx), normalize.offers)
     disk_gb = translate.disk_gb(request) or translate.SMALLEST_DISK_GB
     choices = choose(found, request, models, filters, disk_gb)
@@ -64,11 +65,26 @@ async def _choices(request: ComputeRequest, ctx: Context) -> list[Choice]:
     raise NoCapacityError(_nothing(request), provider=ctx.provider, operation="spawn_compute")
 
 
+async def _machine_of(volume_id: str | None, ctx: Context) -> int | None:
+    """The machine that a volume binds the instance to."""
+    if volume_id is None:
+        return None
+    read = partial(normalize.machine_of_volume, volume_id=volume_id)
+    found = await ask(ctx, translate.list_volumes(ctx), read)
+    if found is None:
+        raise NotFoundError(
+            f"the account has no local volume {volume_id}", provider=ctx.provider, operation="spawn_compute"
+        )
+    return found
+
+
 def _nothing(request: ComputeRequest) -> str:
     """What was looked for in vain, and whether a name may be mistyped."""
+    models = " or ".join(request.gpu or ())
     where = f" in {', '.join(request.region_hints)}" if request.region_hints else ""
     kind = "spot offer" if request.spot else "offer"
-    text = f"no {kind} fits {request.gpu_count}x {' or '.join(request.gpu or ())}{where}, {request.cloud_type} cloud"
+    bound = f" on the machine of volume {request.network_volume_id}" if request.network_volume_id else ""
+    text = f"no {kind} fits {request.gpu_count}x {models}{where}{bound}, {request.cloud_type} cloud"
     odd = [name for name in request.gpu or () if all(model.canonical is None for model in gpus.models_of(name))]
     close = nearest_gpu(odd[0]) if odd else None
     return f"{text} (did you mean {close!r} by {odd[0]!r}?)" if close and close != odd[0].lower() else text

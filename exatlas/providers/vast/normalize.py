@@ -102,6 +102,12 @@ def _share_gb(row: Fields, cores: float) -> float | None:
     return None if whole_mb is None or mine is None else round(whole_mb * mine / cores / MB_PER_GB, 1)
 
 
+def machine_of_volume(reply: HttpReply, volume_id: str) -> int | None:
+    """The machine that a volume lies on; None for a volume that the account does not have."""
+    volumes = body_of(reply).required_objects("volumes")
+    return next((item.whole("machine_id") for item in volumes if item.whole("id") == int(volume_id)), None)
+
+
 def compute(item: Fields, provider: str) -> Compute:
     """One instance."""
     compute_id = item.whole("id")

@@ -22,6 +22,7 @@ class VastProvider:
     capabilities: ClassVar[frozenset[Capability]] = frozenset(
         {
             Capability.SPOT,
+            Capability.NETWORK_VOLUMES,
             Capability.RAW_TCP,
             Capability.SYMMETRIC_PORTS,
             Capability.STOP_START,
@@ -42,12 +43,13 @@ class VastProvider:
         """Search the market once and take the best offer, or the next where somebody was faster; up to eight.
 
         Offers are ranked by model, then region, then kind of cloud as the request prefers them, then by the price with
-        the disk. `spot=True` bids a tenth above the floor, or `provider_opts["price"]` USD per hour for the whole
-        machine. `provider_opts["search"]` is laid over the search; everything else over the create. A new machine is
+        the disk. A `network_volume_id` binds the machine to the one host that its volume lies on. `spot=True` bids a
+        tenth above the floor, or `provider_opts["price"]` USD per hour for the whole machine. `provider_opts["search"]` is laid over the search; everything else over the create. A new machine is
         told from its offer, because Vast answers a create with nothing but an id.
 
         Raises:
             ValidationError, UnsupportedError: Vast cannot rent this; nothing was sent.
+            NotFoundError: the account has no such volume; nothing was rented.
             NoCapacityError: no offer fits, or all that were tried are gone; the message lists them.
             QuotaError: the day's searches are used up; midnight UTC brings new ones.
             OutcomeUnknownError: something may have been rented and was not found, or could not be given back.

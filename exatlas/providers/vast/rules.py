@@ -115,6 +115,13 @@ def _price(request: ComputeRequest) -> str | None:
     return f"provider_opts: expected a 'price' from {span} USD per hour, got {price!r:.40}"
 
 
+def _volume_id(request: ComputeRequest) -> str | None:
+    volume_id = request.network_volume_id
+    if volume_id is None or (volume_id.isascii() and volume_id.isdecimal()):
+        return None
+    return f"network_volume_id: expected the number of a local volume, got {volume_id!r:.40}"
+
+
 def _cpu_only(request: ComputeRequest) -> str | None:
     return "gpu: Vast rents no machines without one" if request.gpu is None else None
 
@@ -131,10 +138,6 @@ def _ssh_keys(request: ComputeRequest) -> str | None:
         "ssh_keys: Vast installs the account's own keys, and only with provider_opts={'runtype': 'ssh_direct'}, which "
         "replaces the image's entrypoint"
     )
-
-
-def _network_volume(request: ComputeRequest) -> str | None:
-    return "network_volume_id: Vast's volumes stay on one machine" if request.network_volume_id else None
 
 
 def _v100(request: ComputeRequest) -> str | None:
@@ -154,11 +157,11 @@ _FAULTS: Sequence[Check] = (
     _search_opts,
     _label_in_opts,
     _price,
+    _volume_id,
 )
 _LACKS: Sequence[tuple[Check, str | None]] = (
     (_cpu_only, "cpu_only"),
     (_http, "http_proxy"),
-    (_network_volume, "network_volumes"),
     (_ssh_keys, None),
     (_v100, None),
 )

@@ -19,6 +19,7 @@ DISK_GB = 20
 SMALLEST_DISK_GB = 8
 """Vast's own default, which a template without a disk gets too."""
 LEAST_RELIABILITY = 0.95
+MOUNT_PATH = "/workspace"
 PAGE_SIZE = 25
 SEARCH_LIMIT = 1000
 """Without a limit the server gives a few dozen offers and does not say that there are more."""
@@ -40,8 +41,13 @@ def disk_gb(request: ComputeRequest) -> int | None:
     return max((own or DISK_GB) + (request.volume_gb or 0), SMALLEST_DISK_GB)
 
 
-def search_filters(request: ComputeRequest, models: Sequence[gpus.Model]) -> dict[str, Any]:
-    """The search for a machine: columns with what they must be, and words that steer it."""
+def search_filters(
+    request: ComputeRequest, models: Sequence[gpus.Model], machine_id: int | None = None
+) -> dict[str, Any]:
+    """The search for a machine: columns with what they must be, and words that steer it.
+
+    `machine_id` is where a volume lies that the request wants.
+    """
     least_mib, most_mib = gpus.bounds(models)
     disk = disk_gb(request) or SMALLEST_DISK_GB
     body: dict[str, Any] = {
@@ -55,6 +61,8 @@ def search_filters(request: ComputeRequest, models: Sequence[gpus.Model]) -> dic
         body["gpu_ram"] = {"gte": least_mib, **({"lte": most_mib} if most_mib else {})}
     if any(model.gpu_name.upper().startswith("GH") for model in models):
         body["cpu_arch"] = ANY_ARCH
+    if machine_id is not None:
+        body["machine_id"] = {"eq": machine_id}
     if request.ports:
         body["direct_port_count"] = {"gte": len(request.ports) + 1}
     if request.region_hints:
@@ -104,6 +112,7 @@ def create_body(request: ComputeRequest, choice: Choice, label: str) -> dict[str
         "disk": disk_gb(request),
         "args": list(request.command),
         "env": environment(request.env, request.ports),
+        "volume_info": _volume(request.network_volume_id),
         "price": None if choice.bid is None else float(choice.bid),
         "runtype": None if request.template_id and not request.command else "args",
         **_template(request.template_id),
@@ -124,6 +133,13 @@ def _template(template_id: str | None) -> dict[str, Any]:
     if template_id is None:
         return {}
     return {"template_id": int(template_id)} if template_id.isdecimal() else {"template_hash_id": template_id}
+
+
+def _volume(volume_id: str | None) -> dict[str, Any] | None:
+    """An existing volume; where it is mounted can be changed by `provider_opts`."""
+    if volume_id is None:
+        return None
+    return {"create_new": False, "volume_id": int(volume_id), "mount_path": MOUNT_PATH}
 
 
 def environment(env: Mapping[str, str], ports: Sequence[PortSpec]) -> dict[str, str]:
@@ -175,6 +191,12 @@ def list_instances(
     if cursor:
         query["after_token"] = cursor
     return calls.rest(ctx, operation, "GET", "/api/v1/instances/", query=query)
+
+
+def list_volumes(ctx: Context) -> HttpCall:
+    """Read the account's volumes; this path is the one that has no slash at its end."""
+    query = {"owner": "me", "type": "local_volume"}
+    return calls.rest(ctx, "spawn_compute", "GET", "/api/v0/volumes", query=query)
 
 
 def set_state(compute_id: str, state: str, ctx: Context, operation: str) -> HttpCall:

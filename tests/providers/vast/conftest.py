@@ -44,7 +44,7 @@ class Departure:
 
     path: tuple[str, ...]
     said: Any
-    """What stands there, None for nothing; another text means that the document was mended, and the departure must go."""
+    """What stands there, None for nothing. Another text means that the document was mended and this must go."""
     right: Any
     reason: str
 

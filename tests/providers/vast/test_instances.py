@@ -137,7 +137,9 @@ async def test_when_nothing_fits_the_error_says_what_was_looked_for(fake, launch
     assert creates(fake) == 0
 
 
-@pytest.mark.parametrize(("name", "said"), [("rtx4090", "did you mean 'rtx_4090' by 'rtx4090'?"), ("b300", "b300, secure")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("rtx4090", "did you mean 'rtx_4090' by 'rtx4090'?"), ("b300", "b300, secure")]
+)
 async def test_a_mistyped_name_is_told(fake, launch, name, said):
     with pytest.raises(NoCapacityError) as caught:
         await instances.spawn(request(gpu=name), launch)
@@ -146,7 +148,9 @@ async def test_a_mistyped_name_is_told(fake, launch, name, said):
 
 async def test_when_everything_is_gone_the_error_lists_what_was_tried(fake, launch):
     fake.snatched = 9
-    with pytest.raises(NoCapacityError, match=r"tried 1x RTX 4090 in DE at 0\.354 USD/h \(offer \d+\), 1x RTX 4090 in FR"):
+    with pytest.raises(
+        NoCapacityError, match=r"tried 1x RTX 4090 in DE at 0\.354 USD/h \(offer \d+\), 1x RTX 4090 in FR"
+    ):
         await instances.spawn(request(), launch)
     assert creates(fake) == 2
 
@@ -215,6 +219,31 @@ async def test_a_container_that_cannot_start_is_a_failure_and_bills(context, clo
     assert fake.invoice()[0].usd > Decimal("0.35")
 
 
+# --- volumes ---
+
+
+async def test_a_volume_binds_the_machine_to_its_host(fake, launch):
+    fake.volumes = {880: DE, 881: US2}
+    compute = await instances.spawn(request(network_volume_id="881", cloud_type="any"), launch)
+    assert machine(fake, compute) == US2
+    assert fake.rented()[0].body["volume_info"]["volume_id"] == 881
+    assert fake.calls[0] == ("GET", "/api/v0/volumes")
+
+
+async def test_a_volume_whose_host_is_taken_is_no_capacity(fake, launch):
+    fake.volumes = {881: US2}
+    fake.occupy(US2)
+    with pytest.raises(NoCapacityError, match="on the machine of volume 881"):
+        await instances.spawn(request(network_volume_id="881", cloud_type="any"), launch)
+    assert creates(fake) == 0
+
+
+async def test_a_volume_nobody_has_is_not_found(fake, launch):
+    with pytest.raises(NotFoundError, match="no local volume 881"):
+        await instances.spawn(request(network_volume_id="881"), launch)
+    assert [method for method, _ in fake.calls] == ["GET"]
+
+
 # --- reading ---
 
 
@@ -256,13 +285,17 @@ async def test_a_destroyed_machine_is_not_found(fake, ctx):
 @pytest.mark.parametrize("page_size", [1, 2, 3, 25])
 async def test_a_list_has_every_machine_once_whatever_the_pages(fake, ctx, page_size):
     fake.page_size = page_size
-    made = [await instances.spawn(request(gpu=gpu, cloud_type="any"), ctx) for gpu in ("rtx_4090", "h100", "l40s", "a40")]
+    made = [
+        await instances.spawn(request(gpu=gpu, cloud_type="any"), ctx) for gpu in ("rtx_4090", "h100", "l40s", "a40")
+    ]
     found = await instances.list_all(ComputeFilter(), ctx)
     assert [item.id for item in found] == [item.id for item in made]
 
 
 async def test_the_26th_machine_is_listed_too(context, clock):
-    rows = [FakeHost(machine_id=n, gpu_name="A40", gpu_ram=46068, base=0.4, country="DE") for n in range(10_000, 10_030)]
+    rows = [
+        FakeHost(machine_id=n, gpu_name="A40", gpu_ram=46068, base=0.4, country="DE") for n in range(10_000, 10_030)
+    ]
     fake = FakeVast(clock, hosts=rows)
     ctx = context(fake)
     for _ in range(30):
@@ -430,7 +463,9 @@ async def test_a_start_without_credit(fake, ctx):
         await instances.start(compute.id, ctx)
 
 
-@pytest.mark.parametrize("fault", [Fault.DROP_AFTER, Fault.STALL_AFTER, Fault.ERROR_AFTER, Fault.DROP_BEFORE, Fault.LIMITED])
+@pytest.mark.parametrize(
+    "fault", [Fault.DROP_AFTER, Fault.STALL_AFTER, Fault.ERROR_AFTER, Fault.DROP_BEFORE, Fault.LIMITED]
+)
 async def test_a_lost_stop_or_start_is_repeated(fake, ctx, fault):
     compute = await instances.spawn(request(), ctx)
     for act, has_gpu in ((instances.stop, False), (instances.start, True)):

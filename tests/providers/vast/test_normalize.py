@@ -64,7 +64,9 @@ def test_offers_read_as_expected(offers_sample):
     assert len(found) == len(offers_sample.expect)
     for offer, expect in zip(found, offers_sample.expect, strict=True):
         shown = {key: getattr(offer, key) for key in expect}
-        assert {key: str(value) if "usd" in key and value is not None else value for key, value in shown.items()} == expect
+        assert {
+            key: str(value) if "usd" in key and value is not None else value for key, value in shown.items()
+        } == expect
 
 
 @pytest.mark.parametrize(

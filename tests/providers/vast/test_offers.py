@@ -50,7 +50,9 @@ def test_a_bid_replaces_the_gpus_price_and_not_the_disks():
     assert offer(1).usd_per_hour(40, usd("0.2")) == usd("0.208333")
 
 
-@pytest.mark.parametrize(("floor", "bid"), [("0.18", "0.198"), ("0.12345", "0.1358"), ("0.0001", "0.0002"), (None, None)])
+@pytest.mark.parametrize(
+    ("floor", "bid"), [("0.18", "0.198"), ("0.12345", "0.1358"), ("0.0001", "0.0002"), (None, None)]
+)
 def test_the_default_bid_is_a_tenth_above_the_floor(floor, bid):
     found = offer(1, min_bid_usd_per_hour=None if floor is None else usd(floor)).default_bid()
     assert found == (None if bid is None else usd(bid))
@@ -128,7 +130,14 @@ def test_a_choice_says_what_it_is():
     assert str(nowhere) == "1x RTX 4090 at 0.354 USD/h (offer 7)"
 
 
-ROW = {"dph_total": 0.4, "machine_id": 7, "reliability2": 0.97, "num_gpus": 2, "verification": "verified", "inet_up": None}
+ROW = {
+    "dph_total": 0.4,
+    "machine_id": 7,
+    "reliability2": 0.97,
+    "num_gpus": 2,
+    "verification": "verified",
+    "inet_up": None,
+}
 
 
 @pytest.mark.parametrize(

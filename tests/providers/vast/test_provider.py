@@ -24,6 +24,7 @@ def test_it_is_found_by_its_names(name):
 def test_it_declares_what_it_has_and_no_more():
     assert VastProvider.capabilities == {
         Capability.SPOT,
+        Capability.NETWORK_VOLUMES,
         Capability.RAW_TCP,
         Capability.SYMMETRIC_PORTS,
         Capability.STOP_START,
@@ -73,7 +74,6 @@ async def test_a_whole_life(client, fake, clock):
     [
         ({"gpu": None}, "cpu_only"),
         ({"ports": ["8000/http"]}, "http_proxy"),
-        ({"network_volume_id": "v"}, "network_volumes"),
     ],
 )
 async def test_what_it_lacks_is_refused_before_anything_is_sent(client, fake, fields, capability):

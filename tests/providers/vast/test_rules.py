@@ -31,6 +31,7 @@ def check(**fields):
         ({"provider_opts": {"price": 0.2}}, "needs spot=True"),
         ({"provider_opts": {"price": 500}, "spot": True}, "expected a 'price' from 0.001 to 128"),
         ({"provider_opts": {"price": True}, "spot": True}, "expected a 'price'"),
+        ({"network_volume_id": "vol-7"}, "network_volume_id: expected the number"),
         ({"provider_opts": {"price": "0.2"}, "spot": True}, "expected a 'price'"),
     ],
 )
@@ -46,7 +47,6 @@ def test_a_fault(fields, said):
     [
         ({"gpu": None}, "Vast rents no machines without one", "cpu_only"),
         ({"ports": ["8000/http"]}, "ask for 8000/tcp instead", "http_proxy"),
-        ({"network_volume_id": "7"}, "stay on one machine", "network_volumes"),
         ({"ssh_keys": ["ssh-ed25519 AAAA"]}, "runtype", None),
         ({"gpu": ["h100", "v100_sxm2_32g"]}, "'v100' can", None),
     ],
@@ -65,7 +65,7 @@ def test_everything_at_once():
 
 def test_several_lacks_name_no_capability():
     with pytest.raises(UnsupportedError) as caught:
-        check(ports=["8000/http"], network_volume_id="7")
+        check(ports=["8000/http"], ssh_keys=["ssh-ed25519 AAAA"])
     assert caught.value.capability is None
 
 

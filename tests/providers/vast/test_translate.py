@@ -75,7 +75,10 @@ SEARCH = {
         ({"region_hints": ["de", "uk"]}, {"geolocation": {"in": ["DE", "GB"]}}),
         ({"cpus": 8}, {"cpu_cores_effective": {"gte": 8}}),
         ({"memory_gb": 32}, {"cpu_ram": {"gte": 32000}}),
-        ({"gpu": "a100_40g"}, {"gpu_name": {"in": ["A100 SXM4", "A100 PCIE"]}, "gpu_ram": {"gte": 36864, "lte": 73727}}),
+        (
+            {"gpu": "a100_40g"},
+            {"gpu_name": {"in": ["A100 SXM4", "A100 PCIE"]}, "gpu_ram": {"gte": 36864, "lte": 73727}},
+        ),
         (
             {"gpu": ["h100", "rtx_4090"]},
             {"gpu_name": {"in": ["H100 SXM", "H100 PCIE", "H100 NVL", "RTX 4090"]}, "gpu_ram": {"gte": 22118}},
@@ -103,6 +106,12 @@ def test_a_search(judge_if_there, ctx, fields, change):
     assert found == expected
     if judge_if_there:
         judge_if_there.request(translate.search(found, "spawn_compute", ctx))
+
+
+def test_a_volume_binds_the_search_to_its_machine():
+    request = a_request(network_volume_id="881")
+    found = translate.search_filters(request, gpus.models_of("rtx_4090"), 4242)
+    assert found["machine_id"] == {"eq": 4242}
 
 
 CREATE = {
@@ -138,6 +147,11 @@ CREATE = {
             {"runtype": "ssh_direct", "onstart": "date"},
         ),
         ({"provider_opts": {"env": {"-h box": "1"}}, "env": {"A": "1"}}, None, {"env": {"A": "1", "-h box": "1"}}),
+        (
+            {"network_volume_id": "881"},
+            None,
+            {"volume_info": {"create_new": False, "volume_id": 881, "mount_path": "/workspace"}},
+        ),
         ({"idle_ttl": 60, "auth": "bearer"}, None, {}),
     ],
 )
@@ -185,6 +199,13 @@ ORDER = "order_by=%5B%7B%22col%22%3A%22id%22%2C%22dir%22%3A%22asc%22%7D%5D"
             lambda ctx: translate.list_instances(None, ctx, label='a"b'),
             "GET",
             f"/v1/instances/?limit=25&{ORDER}&select_filters=%7B%22label%22%3A%7B%22eq%22%3A%22a%5C%22b%22%7D%7D",
+            None,
+            Repeat.SAFE,
+        ),
+        (
+            lambda ctx: translate.list_volumes(ctx),
+            "GET",
+            "/v0/volumes?owner=me&type=local_volume",
             None,
             Repeat.SAFE,
         ),

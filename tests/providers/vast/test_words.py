@@ -6,7 +6,7 @@ import pytest
 
 from exatlas.providers.vast import words
 from exatlas.providers.vast.words import State
-from exatlas.records.compute import ComputeStatus as S  # noqa: N817 the table would not fit a line
+from exatlas.records.compute import ComputeStatus as S
 
 RUN = {"intended": "running", "current": "running", "next": "running"}
 OFF = {"intended": "stopped", "current": "stopped", "next": "stopped"}

@@ -29,6 +29,7 @@ INTERVALS_S: Mapping[tuple[str, str], float] = {
     ("PUT", "instances"): 1.0,
     ("DELETE", "instances"): 3.0,
     ("GET", "list"): 1.0,
+    ("GET", "volumes"): 5.5,
     ("PUT", "bid_price"): 5.5,
     ("PUT", "reboot"): 1.0,
 }
@@ -96,6 +97,8 @@ class FakeVast(FakeCloud):
         self.has_funds = True
         self.foreign: set[int] = set()
         """Machines of a host that may rent his own only: 403."""
+        self.volumes: dict[int, int] = {}
+        """Local volumes of the account: number → the machine it lies on."""
         self.completions: dict[str, list[str]] = {}
         """Endpoint name → the events that its OpenAI-compatible routes answer with."""
         self._instances: dict[int, FakeInstance] = {}
@@ -130,6 +133,11 @@ class FakeVast(FakeCloud):
     def occupy(self, machine_id: int) -> None:
         """Let somebody else rent the slice."""
         self.hosts[machine_id].tenant = SOMEBODY
+
+    def sell_out(self) -> None:
+        """Let somebody else rent every slice that is free."""
+        for host in self.hosts.values():
+            host.tenant = SOMEBODY if host.tenant is None else host.tenant
 
     def vacate(self, machine_id: int) -> None:
         """Let somebody else leave; who waits for the slice gets it."""
@@ -177,7 +185,7 @@ class FakeVast(FakeCloud):
         parts = path.strip("/").split("/")
         if parts[0] != "api":
             return self._completion(parts)
-        if not path.endswith("/"):
+        if not path.endswith("/") and parts[1:] != ["v0", "volumes"]:
             return HttpReply(status=308, headers={"location": f"{path}/"})
         return self._route(call, parts[1:])
 
@@ -189,6 +197,8 @@ class FakeVast(FakeCloud):
                 return problems.RETIRED
             case ("GET", "v1", "instances"):
                 return self._too_soon("GET", "list") or self._list(call)
+            case ("GET", "v0", "volumes"):
+                return self._too_soon("GET", "volumes") or self._volumes()
             case ("GET", "v0", "users", "current"):
                 return json_reply(200, {"id": 1, "email": "a@example.org", "credit": 25.0 if self.has_funds else 0.0})
             case (_, "v0", "asks", offer) if offer.isdecimal() and call.method == "PUT":
@@ -243,6 +253,9 @@ class FakeVast(FakeCloud):
             self.occupy(host.machine_id)
         if host.tenant is not None:
             return problems.taken(offer_id)
+        volume = body.get("volume_info")
+        if volume and self.volumes.get(volume.get("volume_id")) != host.machine_id:
+            return problems.problem(400, "invalid_args", "Volume is not on this machine", ask_id=offer_id)
         if not self.has_funds:
             return problems.problem(400, "invalid_args", "Insufficient credit", ask_id=offer_id)
         made = self._place(host, body)
@@ -269,6 +282,13 @@ class FakeVast(FakeCloud):
         )
         self._instances[made.number] = made
         return made
+
+    def _volumes(self) -> HttpReply:
+        rows = [
+            {"id": number, "machine_id": machine, "disk_space": 50.0, "status": "ready"}
+            for number, machine in self.volumes.items()
+        ]
+        return json_reply(200, {"volumes": rows})
 
     # --- instances ---
 
