@@ -44,8 +44,9 @@ class VastProvider:
 
         Offers are ranked by model, then region, then kind of cloud as the request prefers them, then by the price with
         the disk. A `network_volume_id` binds the machine to the one host that its volume lies on. `spot=True` bids a
-        tenth above the floor, or `provider_opts["price"]` USD per hour for the whole machine. `provider_opts["search"]` is laid over the search; everything else over the create. A new machine is
-        told from its offer, because Vast answers a create with nothing but an id.
+        tenth above the floor, or `provider_opts["price"]` USD per hour for the whole machine. `provider_opts["search"]`
+        is laid over the search; everything else over the create. A new machine is told from its offer, because Vast
+        answers a create with nothing but an id.
 
         Raises:
             ValidationError, UnsupportedError: Vast cannot rent this; nothing was sent.

@@ -244,7 +244,7 @@ def test_calls(judge_if_there, ctx, build, method, url, body, repeat):
         judge_if_there.request(call)
 
 
-@pytest.mark.parametrize("value", ["", " ", "..", "7/../8", "abc", "７", "-7", None, 7])
+@pytest.mark.parametrize("value", ["", " ", "..", "7/../8", "abc", "\uff17", "-7", None, 7])
 def test_an_id_that_is_no_number_names_nothing(ctx, value):
     with pytest.raises(NotFoundError, match="whole numbers"):
         translate.get_instance(value, ctx)
