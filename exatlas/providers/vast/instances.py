@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any, TypeVar
 
 from attrs import evolve
@@ -18,7 +19,7 @@ from exatlas.errors import (
 )
 from exatlas.launch import LOOKS_S, create_once, in_order, may_have_acted, new_launch_id
 from exatlas.protocols import Context
-from exatlas.providers.vast import gpus, labels, normalize, rules, translate, words
+from exatlas.providers.vast import claims, gpus, labels, normalize, rules, translate, words
 from exatlas.providers.vast.exchange import ask
 from exatlas.providers.vast.offers import Choice, choose
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest, ComputeStatus, PortBinding
@@ -49,8 +50,16 @@ async def spawn(request: ComputeRequest, ctx: Context) -> Compute:
     rules.check_spawn(request, ctx.provider)
     marked = ctx if ctx.launch_id else evolve(ctx, launch_id=new_launch_id())
     label = labels.write(request.name, marked.launch_id or "", marked.account)
-    choices = await _choices(request, marked)
-    return await in_order((str(choice), partial(_take, choice, request, label, marked)) for choice in choices)
+    choices = claims.each_once(await _choices(request, marked), marked)
+    attempts = ((str(choice), partial(_take, choice, request, label, marked)) for choice in choices)
+    first = next(attempts, None)
+    if first is None:
+        raise NoCapacityError(
+            f"{_nothing(request)} that no other spawn of this process has in hand",
+            provider=ctx.provider,
+            operation="spawn_compute",
+        )
+    return await in_order(chain([first], attempts))
 
 
 async def _choices(request: ComputeRequest, ctx: Context) -> list[Choice]:
@@ -93,7 +102,13 @@ def _nothing(request: ComputeRequest) -> str:
 async def _take(choice: Choice, request: ComputeRequest, label: str, ctx: Context) -> Compute:
     """Take one offer, and settle what became of it. A bid that did not win is given back."""
     find = partial(_find, label, ctx)
-    compute = await create_once(partial(_accept, choice, request, label, find, ctx), find, ctx)
+    try:
+        compute = await create_once(partial(_accept, choice, request, label, find, ctx), find, ctx)
+    except (NoCapacityError, OutcomeUnknownError):
+        raise
+    except AtlasError:
+        claims.release(choice.offer.id, ctx)
+        raise
     if request.spot and compute.status is ComputeStatus.STOPPED:
         await _give_back(compute.id, ctx)
         raise _lost_bid(compute.id, ctx)

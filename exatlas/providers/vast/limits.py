@@ -40,13 +40,22 @@ CREATE_PENALTY_S = 12.0
 """How long a create that came too early locks the route."""
 
 
+CREATE = ("PUT", "/api/v0/asks/{id}/")
+
+
+def creates(ctx: Context) -> Budget:
+    """The budget of the account's creates."""
+    return _of_route(CREATE, ctx)
+
+
 def budget(ctx: Context, call: HttpCall) -> Budget | None:
     """The budget that everybody in this process shares for one route; None for a route without a limit."""
     route = (call.method, call.template)
     if route == SEARCH:
         return budget_for(("vast", *route), SEARCHES, ctx.clock)
-    interval_s = INTERVALS_S.get(route)
-    if interval_s is None:
-        return None
-    limits = Limits(requests=1, per_s=interval_s * SLACK, concurrent=AT_ONCE)
+    return _of_route(route, ctx) if route in INTERVALS_S else None
+
+
+def _of_route(route: tuple[str, str], ctx: Context) -> Budget:
+    limits = Limits(requests=1, per_s=INTERVALS_S[route] * SLACK, concurrent=AT_ONCE)
     return budget_for((ctx.account, *route), limits, ctx.clock)

@@ -10,11 +10,10 @@ Source: dstackai/gpuhunt `providers/vastai.py`; the SDK's `data/query.py`; read 
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_CEILING, Decimal
-from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from exatlas.providers.vast import regions
 from exatlas.providers.vast.gpus import Model
@@ -24,10 +23,6 @@ HOURS_PER_MONTH = 30 * 24
 """Vast prices disks by the month of thirty days."""
 BID_MARGIN = Decimal("1.1")
 """A bid at the floor is lost to the next one who bids more."""
-MOST_OFFERS = 8
-MOST_ALIKE = 4
-"""Offers tried in all, and of one model in one kind of cloud. Vast takes a create every 4.5 s, so all of them together
-stay well within a minute."""
 
 DATACENTER, PRIVATE = 1, 0
 """Values of `hosting_type`."""
@@ -73,6 +68,8 @@ class Choice:
     offer: Offer
     bid: Decimal | None
     usd_per_hour: Decimal
+    kind: tuple[int, int] = (0, 0)
+    """The places of its model and its kind of cloud among what was asked for."""
 
     def __str__(self) -> str:
         offer = self.offer
@@ -96,15 +93,9 @@ def choose(
         rank = _rank(offer, request, models)
         choice = _choice(offer, request, disk_gb) if rank and admits(filters, offer.raw) else None
         if rank and choice:
-            ranked.append(((*rank, choice.usd_per_hour, offer.id), choice))
+            ranked.append(((*rank, choice.usd_per_hour, offer.id), evolve(choice, kind=(rank[0], rank[2]))))
     ranked.sort(key=lambda entry: entry[0])
-    alike: dict[tuple[int, int], int] = {}
-    return list(islice((choice for key, choice in ranked if _is_few(alike, (key[0], key[2]))), MOST_OFFERS))
-
-
-def _is_few(alike: dict[tuple[int, int], int], kind: tuple[int, int]) -> bool:
-    alike[kind] = alike.get(kind, 0) + 1
-    return alike[kind] <= MOST_ALIKE
+    return [choice for _, choice in ranked]
 
 
 def _rank(offer: Offer, request: ComputeRequest, models: Sequence[Model]) -> tuple[int, int, int] | None:

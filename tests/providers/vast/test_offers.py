@@ -5,7 +5,7 @@ from decimal import Decimal
 import pytest
 from attrs import evolve
 
-from exatlas.providers.vast import gpus, offers
+from exatlas.providers.vast import gpus
 from exatlas.providers.vast.offers import Offer, admits, choose
 from exatlas.records.compute import ComputeRequest
 
@@ -114,13 +114,10 @@ def test_spot_takes_offers_that_take_the_bid():
     assert [choice.bid for choice in chosen(market)] == [None, None, None]
 
 
-def test_a_few_of_each_kind_and_not_too_many_in_all():
-    market = [offer(number) for number in range(20)]
-    market += [offer(number, hosting_type=0) for number in range(20, 40)]
-    market += [offer(number, gpu_name="RTX 3090") for number in range(40, 60)]
-    found = ids(market, gpu=["rtx_4090", "rtx_3090"])
-    assert found == [0, 1, 2, 3, 20, 21, 22, 23]
-    assert len(found) == offers.MOST_OFFERS
+def test_every_offer_is_of_a_kind():
+    market = [offer(1), offer(2, hosting_type=0), offer(3, gpu_name="RTX 3090")]
+    kinds = [choice.kind for choice in chosen(market, gpu=["rtx_4090", "rtx_3090"])]
+    assert kinds == [(0, 0), (0, 1), (1, 0)]
 
 
 def test_a_choice_says_what_it_is():
