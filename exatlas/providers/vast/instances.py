@@ -19,7 +19,7 @@ from exatlas.errors import (
 )
 from exatlas.launch import LOOKS_S, create_once, in_order, may_have_acted, new_launch_id
 from exatlas.protocols import Context
-from exatlas.providers.vast import claims, gpus, labels, normalize, rules, translate, words
+from exatlas.providers.vast import claims, gpus, labels, normalize, rules, templates, translate, words
 from exatlas.providers.vast.exchange import ask
 from exatlas.providers.vast.offers import Choice, choose
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest, ComputeStatus, PortBinding
@@ -65,9 +65,10 @@ async def spawn(request: ComputeRequest, ctx: Context) -> Compute:
 async def _choices(request: ComputeRequest, ctx: Context) -> list[Choice]:
     models = [model for name in request.gpu or () for model in gpus.models_of(name)]
     machine_id = await _machine_of(request.network_volume_id, ctx)
-    filters = translate.search_filters(request, models, machine_id)
+    template = await templates.read(request.template_id, ctx)
+    disk_gb = translate.disk_gb(request) or template.disk_gb or translate.SMALLEST_DISK_GB
+    filters = translate.search_filters(request, models, disk_gb, machine_id=machine_id, template=template.filters)
     found = await ask(ctx, translate.search(filters, "spawn_compute", ctx), normalize.offers)
-    disk_gb = translate.disk_gb(request) or translate.SMALLEST_DISK_GB
     choices = choose(found, request, models, filters, disk_gb)
     if choices:
         return choices

@@ -29,6 +29,7 @@ INTERVALS_S: Mapping[tuple[str, str], float] = MappingProxyType(
         ("DELETE", "/api/v0/instances/{id}/"): 3.0,
         ("GET", "/api/v1/instances/"): 1.0,
         ("GET", "/api/v0/volumes"): 5.5,
+        ("GET", "/api/v0/template/"): 3.0,
         ("PUT", "/api/v0/instances/bid_price/{id}/"): 5.5,
         ("PUT", "/api/v0/instances/reboot/{id}/"): 1.0,
         ("PUT", "/api/v0/instances/request_logs/{id}/"): 1.0,

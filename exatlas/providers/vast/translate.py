@@ -42,20 +42,34 @@ def disk_gb(request: ComputeRequest) -> int | None:
 
 
 def search_filters(
-    request: ComputeRequest, models: Sequence[gpus.Model], machine_id: int | None = None
+    request: ComputeRequest,
+    models: Sequence[gpus.Model],
+    disk_gb: float,
+    *,
+    machine_id: int | None = None,
+    template: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The search for a machine: columns with what they must be, and words that steer it.
 
-    `machine_id` is where a volume lies that the request wants.
+    `machine_id` is where a volume lies that the request wants; `template` are the filters of its template, over which
+    the request's own go.
     """
+    market = _market(BID if request.spot else ON_DEMAND, request.cloud_type)
+    wanted = merge(market, template or {})
+    wanted = merge(wanted, _columns(request, models, disk_gb, machine_id))
+    wanted = merge(wanted, request.provider_opts.get(SEARCH_OPTS) or {})
+    return {column: tests for column, tests in wanted.items() if tests is not None}
+
+
+def _columns(
+    request: ComputeRequest, models: Sequence[gpus.Model], disk_gb: float, machine_id: int | None
+) -> dict[str, Any]:
     least_mib, most_mib = gpus.bounds(models)
-    disk = disk_gb(request) or SMALLEST_DISK_GB
     body: dict[str, Any] = {
-        **_market(BID if request.spot else ON_DEMAND, request.cloud_type),
         "gpu_name": {"in": list(dict.fromkeys(model.gpu_name for model in models))},
         "num_gpus": {"eq": request.gpu_count},
-        "disk_space": {"gte": disk},
-        "allocated_storage": disk,
+        "disk_space": {"gte": disk_gb},
+        "allocated_storage": disk_gb,
     }
     if least_mib or most_mib:
         body["gpu_ram"] = {"gte": least_mib, **({"lte": most_mib} if most_mib else {})}
@@ -71,8 +85,7 @@ def search_filters(
         body["cpu_cores_effective"] = {"gte": request.cpus}
     if request.memory_gb is not None:
         body["cpu_ram"] = {"gte": request.memory_gb * 1000}
-    wanted = merge(body, request.provider_opts.get(SEARCH_OPTS) or {})
-    return {column: tests for column, tests in wanted.items() if tests is not None}
+    return body
 
 
 def catalog_filters(cloud_type: str) -> dict[str, Any]:
@@ -191,6 +204,14 @@ def list_instances(
     if cursor:
         query["after_token"] = cursor
     return calls.rest(ctx, operation, "GET", "/api/v1/instances/", query=query)
+
+
+def find_template(template_id: str, ctx: Context) -> HttpCall:
+    """Look for one template, by the hash of its content or by its number."""
+    column = "id" if template_id.isdecimal() else "hash_id"
+    wanted: str | int = int(template_id) if template_id.isdecimal() else template_id
+    query = {"select_filters": encode({column: {"eq": wanted}}).decode(), "select_cols": '["*"]'}
+    return calls.rest(ctx, "spawn_compute", "GET", "/api/v0/template/", query=query)
 
 
 def list_volumes(ctx: Context) -> HttpCall:

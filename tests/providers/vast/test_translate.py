@@ -21,7 +21,8 @@ def a_request(**fields):
 
 def filters(**fields):
     request = a_request(**fields)
-    return translate.search_filters(request, [model for name in request.gpu for model in gpus.models_of(name)])
+    models = [model for name in request.gpu for model in gpus.models_of(name)]
+    return translate.search_filters(request, models, translate.disk_gb(request) or translate.SMALLEST_DISK_GB)
 
 
 def choice(bid=None):
@@ -110,8 +111,15 @@ def test_a_search(judge_if_there, ctx, fields, change):
 
 def test_a_volume_binds_the_search_to_its_machine():
     request = a_request(network_volume_id="881")
-    found = translate.search_filters(request, gpus.models_of("rtx_4090"), 4242)
+    found = translate.search_filters(request, gpus.models_of("rtx_4090"), 20, machine_id=4242)
     assert found["machine_id"] == {"eq": 4242}
+
+
+def test_a_request_wins_over_its_template_and_that_over_the_defaults():
+    template = {"cuda_max_good": {"gte": 12.6}, "reliability": {"gte": 0.5}, "num_gpus": {"eq": 8}}
+    request = a_request(template_id="4e17", provider_opts={"search": {"cuda_max_good": {"gte": 12.8}}})
+    found = translate.search_filters(request, gpus.models_of("rtx_4090"), 20, template=template)
+    assert found == {**SEARCH, "cuda_max_good": {"gte": 12.8}, "reliability": {"gte": 0.5}}
 
 
 CREATE = {
@@ -199,6 +207,20 @@ ORDER = "order_by=%5B%7B%22col%22%3A%22id%22%2C%22dir%22%3A%22asc%22%7D%5D"
             lambda ctx: translate.list_instances(None, ctx, label='a"b'),
             "GET",
             f"/v1/instances/?limit=25&{ORDER}&select_filters=%7B%22label%22%3A%7B%22eq%22%3A%22a%5C%22b%22%7D%7D",
+            None,
+            Repeat.SAFE,
+        ),
+        (
+            lambda ctx: translate.find_template("4e17", ctx),
+            "GET",
+            "/v0/template/?select_filters=%7B%22hash_id%22%3A%7B%22eq%22%3A%224e17%22%7D%7D&select_cols=%5B%22%2A%22%5D",
+            None,
+            Repeat.SAFE,
+        ),
+        (
+            lambda ctx: translate.find_template("42", ctx),
+            "GET",
+            "/v0/template/?select_filters=%7B%22id%22%3A%7B%22eq%22%3A42%7D%7D&select_cols=%5B%22%2A%22%5D",
             None,
             Repeat.SAFE,
         ),

@@ -30,6 +30,7 @@ INTERVALS_S: Mapping[tuple[str, str], float] = {
     ("DELETE", "instances"): 3.0,
     ("GET", "list"): 1.0,
     ("GET", "volumes"): 5.5,
+    ("GET", "template"): 3.0,
     ("PUT", "bid_price"): 5.5,
     ("PUT", "reboot"): 1.0,
 }
@@ -99,6 +100,8 @@ class FakeVast(FakeCloud):
         """Machines of a host that may rent his own only: 403."""
         self.volumes: dict[int, int] = {}
         """Local volumes of the account: number → the machine it lies on."""
+        self.templates: dict[str, dict[str, Any]] = {}
+        """Templates by the hash of their content: `image`, `extra_filters`, `recommended_disk_space`."""
         self.completions: dict[str, list[str]] = {}
         """Endpoint name → the events that its OpenAI-compatible routes answer with."""
         self._instances: dict[int, FakeInstance] = {}
@@ -197,6 +200,8 @@ class FakeVast(FakeCloud):
                 return problems.RETIRED
             case ("GET", "v1", "instances"):
                 return self._too_soon("GET", "list") or self._list(call)
+            case ("GET", "v0", "template"):
+                return self._too_soon("GET", "template") or self._found_templates(call)
             case ("GET", "v0", "volumes"):
                 return self._too_soon("GET", "volumes") or self._volumes()
             case ("GET", "v0", "users", "current"):
@@ -268,6 +273,9 @@ class FakeVast(FakeCloud):
 
     def _place(self, host: FakeHost, body: Mapping[str, Any]) -> FakeInstance:
         now = self.clock.now()
+        template = self.templates.get(body.get("template_hash_id", ""), {})
+        base = {"image": template.get("image"), "disk": template.get("recommended_disk_space")}
+        body = {**{key: value for key, value in base.items() if value}, **body}
         made = FakeInstance(
             number=next(self._numbers),
             host=host,
@@ -282,6 +290,12 @@ class FakeVast(FakeCloud):
         )
         self._instances[made.number] = made
         return made
+
+    def _found_templates(self, call: HttpCall) -> HttpReply:
+        filters = orjson.loads(parse_qs(urlsplit(call.url).query)["select_filters"][0])
+        wanted = filters.get("hash_id", {}).get("eq")
+        rows = [{"id": 1, "hash_id": wanted, **self.templates[wanted]}] if wanted in self.templates else []
+        return json_reply(200, {"success": True, "templates_found": len(rows), "templates": rows})
 
     def _volumes(self) -> HttpReply:
         rows = [
