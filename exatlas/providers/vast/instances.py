@@ -287,7 +287,10 @@ async def start(compute_id: str, ctx: Context) -> None:
     for wait_s in SCHEDULING_LOOKS_S:
         await ctx.clock.sleep(wait_s)
         state = normalize.state(await despite_lag(partial(_read, call, ctx), ctx))
-        if not state.is_scheduling and words.status(state) is not ComputeStatus.STOPPED:
+        status = words.status(state)
+        if status.is_terminal:
+            raise NotFoundError(f"{compute_id} is gone for good", provider=ctx.provider, operation="start")
+        if not state.is_scheduling and status is not ComputeStatus.STOPPED:
             return
     await _set(compute_id, "stopped", "start", ctx)
     raise NoCapacityError(

@@ -455,6 +455,15 @@ async def test_a_start_waits_for_a_gpu_that_comes_free_soon(fake, ctx, clock):
     assert fake.instance(compute.id).has_gpu
 
 
+async def test_a_contract_that_has_ended_cannot_be_started(ctx):
+    async def ended(call):
+        gone = b'{"instances":{"id":7,"intended_status":"running","cur_state":"unloaded","next_state":"unloaded"}}'
+        return HttpReply(status=200, body=gone if call.method == "GET" else b'{"success":true}')
+
+    with pytest.raises(NotFoundError, match="gone for good"):
+        await instances.start("7", evolve(ctx, transport=InProcessTransport(ended)))
+
+
 async def test_a_start_without_credit(fake, ctx):
     compute = await instances.spawn(request(), ctx)
     await instances.stop(compute.id, ctx)
