@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from attrs import frozen
 
-from exatlas.cancellation import outlive
+from exatlas.cancellation import Deadline, outlive
 from exatlas.errors import AtlasError, ConflictError, NotFoundError
 from exatlas.launch import launch_of, mark_name, may_have_acted
 from exatlas.messages import HttpReply
@@ -31,6 +31,8 @@ PREFIX = "exatlas"
 MAKE_WAITS_S = (1.0, 3.0)
 DETACH_WAITS_S = (2.0, 4.0, 8.0, 12.0)
 """A machine keeps its ruleset for a while after it was told to end. What outlasts these waits is swept later."""
+PATIENCE_S = 60.0
+"""How long a removal may take in all, since nobody can cancel it."""
 STALE_AFTER = timedelta(minutes=30)
 """A ruleset of ours that is older and that no machine has belongs to no launch in progress, whoever launches."""
 MOST_SWEPT = 5
@@ -109,22 +111,31 @@ def is_stale(ruleset: Ruleset, now: datetime) -> bool:
 async def _remove(
     launch_ids: Collection[str], ctx: Context, operation: str, ids: Sequence[str], waits_s: Sequence[float]
 ) -> None:
+    left: list[str] = []
     try:
-        found = await ours(ctx, operation)
-        mine = [ruleset.id for ruleset in found if ruleset.launch_id in launch_ids]
-        stale = [ruleset.id for ruleset in found if is_stale(ruleset, ctx.clock.now()) and ruleset.id not in mine]
-        left = await _delete(list(dict.fromkeys([*ids, *mine])), ctx, operation)
-        await _delete(stale[:MOST_SWEPT], ctx, operation)
-        for wait_s in waits_s:
-            if not left:
-                return
-            await ctx.clock.sleep(wait_s)
-            left = await _delete(left, ctx, operation)
-    except AtlasError as error:
+        async with Deadline(ctx.clock, PATIENCE_S):
+            left = await _remove_all(launch_ids, ctx, operation, ids, waits_s)
+    except (AtlasError, TimeoutError) as error:
         log.warning("firewall rulesets of %s may be left at %s: %s", _launches(launch_ids), ctx.provider, error)
-        return
     if left:
         log.info("firewall rulesets %s are still in use at %s and will be swept later", ", ".join(left), ctx.provider)
+
+
+async def _remove_all(
+    launch_ids: Collection[str], ctx: Context, operation: str, ids: Sequence[str], waits_s: Sequence[float]
+) -> list[str]:
+    """Delete, and give what a machine still has at the end."""
+    found = await ours(ctx, operation)
+    mine = [ruleset.id for ruleset in found if ruleset.launch_id in launch_ids]
+    stale = [ruleset.id for ruleset in found if is_stale(ruleset, ctx.clock.now()) and ruleset.id not in mine]
+    left = await _delete(list(dict.fromkeys([*ids, *mine])), ctx, operation)
+    await _delete(stale[:MOST_SWEPT], ctx, operation)
+    for wait_s in waits_s:
+        if not left:
+            break
+        await ctx.clock.sleep(wait_s)
+        left = await _delete(left, ctx, operation)
+    return left
 
 
 async def _delete(ids: Sequence[str], ctx: Context, operation: str) -> list[str]:

@@ -27,13 +27,14 @@ from exatlas.providers.lambda_labs.choice import Candidate
 from exatlas.providers.lambda_labs.exchange import ask
 from exatlas.providers.lambda_labs.filesystems import Filesystem
 from exatlas.providers.lambda_labs.userdata import UserData
-from exatlas.records.compute import Compute, ComputeRequest
+from exatlas.records.compute import Compute, ComputeRequest, ComputeStatus
 from exatlas.transport.asking import done
 
 log = logging.getLogger("exatlas.providers.lambda_labs")
 
 LAUNCH_TRIES = 4
 """In the face of 429, each a turn of the launch limit apart."""
+ENDING = frozenset({ComputeStatus.TERMINATING, ComputeStatus.TERMINATED})
 LONGEST_ADVICE_S = 60.0
 """Where Lambda asks for more patience than this, the caller gets its refusal instead."""
 
@@ -206,7 +207,7 @@ async def _keep_only(compute: Compute, plan: Plan) -> None:
 async def _machines(plan: Plan) -> list[Compute]:
     rows = await ask(plan.ctx, translate.list_instances(plan.ctx, "spawn_compute"), normalize.rows)
     machines = [normalize.compute(row, plan.ctx.provider) for row in rows]
-    return [each for each in machines if each.launch_id == plan.ctx.launch_id and not each.status.is_terminal]
+    return [each for each in machines if each.launch_id == plan.ctx.launch_id and each.status not in ENDING]
 
 
 async def _drop(twins: Sequence[Compute], plan: Plan) -> None:
