@@ -8,6 +8,7 @@ from exatlas.protocols import Context
 from exatlas.transport.calls import as_json, headers_for, secrets_of
 
 READ_TIMEOUT_S = 30.0
+"""For terminations too: asked again soon, Lambda still tells which machine it ended."""
 WRITE_TIMEOUT_S = 120.0
 """A launch answers when a machine is placed, which can take long."""
 
@@ -24,7 +25,7 @@ def api(
     secrets: Iterable[str] = (),
 ) -> HttpCall:
     """A call to the Cloud API. Reads and deletes may be repeated; the rest only after Lambda clearly refused it."""
-    safe = method in {"GET", "DELETE"}
+    chosen = repeat or (Repeat.SAFE if method in {"GET", "DELETE"} else Repeat.REFUSED)
     return HttpCall(
         provider=ctx.provider,
         operation=operation,
@@ -33,7 +34,7 @@ def api(
         template=f"/api/v1{template or path}",
         headers=headers_for(ctx, body),
         body=None if body is None else as_json(body, operation, ctx),
-        repeat=repeat or (Repeat.SAFE if safe else Repeat.REFUSED),
-        timeout_s=ctx.timeout_s or (READ_TIMEOUT_S if safe else WRITE_TIMEOUT_S),
+        repeat=chosen,
+        timeout_s=ctx.timeout_s or (READ_TIMEOUT_S if chosen is Repeat.SAFE else WRITE_TIMEOUT_S),
         secrets=secrets_of(ctx, secrets),
     )

@@ -180,7 +180,7 @@ def test_a_mount_is_waited_for_and_given_up(machine, monkeypatch):
     folder, _ = machine
     spec(folder, mounts=[str(folder)])
     monkeypatch.setattr(launcher, "MOUNT_PATIENCE_S", -1)
-    with pytest.raises(RuntimeError, match="the mount .* not ready"):
+    with pytest.raises(RuntimeError, match=r"the mount .* not ready"):
         launcher.main()
     spec(folder, mounts=["/"])
     launcher.main()

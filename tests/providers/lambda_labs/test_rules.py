@@ -45,13 +45,17 @@ FAULTS = [
     ),
     (
         {"provider_opts": {"name": "x", "user_data": "#!/bin/sh"}},
-        "provider_opts: expected no 'name' (carries the launch id; set the request's own name), "
-        "'user_data' (starts the container)",
+        (
+            "provider_opts: expected no 'name' (carries the launch id; set the request's own name), "
+            "'user_data' (starts the container)"
+        ),
     ),
     (
         {"provider_opts": {"region_name": "x", "instance_type_name": "y"}},
-        "provider_opts: expected no 'region_name' (is chosen from region_hints), 'instance_type_name' "
-        "(is chosen from gpu, which takes the names of instance types too)",
+        (
+            "provider_opts: expected no 'region_name' (is chosen from region_hints), 'instance_type_name' "
+            "(is chosen from gpu, which takes the names of instance types too)"
+        ),
     ),
     *(
         ({"provider_opts": {"tags": tags}}, TAGS)
@@ -69,8 +73,10 @@ FAULTS = [
     ),
     (
         container(docker="x"),
-        "provider_opts.container: nothing is named 'docker'; there are create, mount_path, registry_auth, "
-        "source_network",
+        (
+            "provider_opts.container: nothing is named 'docker'; there are create, mount_path, registry_auth, "
+            "source_network"
+        ),
     ),
     ({"provider_opts": {"container": "x"}}, "provider_opts.container: expected an object, got str"),
     (container(create=[]), "provider_opts.container: create: expected an object"),
@@ -78,8 +84,10 @@ FAULTS = [
     (container(mount_path="/da:ta"), "provider_opts.container: mount_path: expected an absolute path"),
     (
         container(registry_auth={"username": "u"}),
-        "provider_opts.container: registry_auth: expected an object with 'username' and 'password', and "
-        "'serveraddress' at most",
+        (
+            "provider_opts.container: registry_auth: expected an object with 'username' and 'password', and "
+            "'serveraddress' at most"
+        ),
     ),
     (
         container(source_network="2001:db8::/32"),
