@@ -19,8 +19,8 @@ PATIENCE_S = 1_000_000.0
 
 
 @asynccontextmanager
-async def serve(handler: Handler) -> AsyncGenerator[str, None]:
-    """Serve the handler on a free loopback port and give the base URL, such as ``http://127.0.0.1:49152``.
+async def serve(handler: Handler, *, port: int = 0) -> AsyncGenerator[str, None]:
+    """Serve the handler on loopback and give the base URL, such as ``http://127.0.0.1:49152``. Port 0 is any free one.
 
     Leaving cuts every connection and cancels what the handler was doing.
     """
@@ -35,10 +35,10 @@ async def serve(handler: Handler) -> AsyncGenerator[str, None]:
         finally:
             tasks.discard(request.task)
 
-    runner = web.ServerRunner(web.Server(answer, handler_cancellation=True))
+    runner = web.ServerRunner(web.Server(answer, handler_cancellation=True), shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         await site.start()
         host, port = runner.addresses[0][:2]
         yield f"http://{host}:{port}"
