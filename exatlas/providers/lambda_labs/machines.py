@@ -8,7 +8,7 @@ from exatlas.errors import ConflictError, NotFoundError, RateLimitedError, Reply
 from exatlas.launch import launch_of
 from exatlas.messages import HttpReply
 from exatlas.protocols import Context
-from exatlas.providers.lambda_labs import normalize, rulesets, tags, translate
+from exatlas.providers.lambda_labs import normalize, reading, rulesets, tags, translate
 from exatlas.providers.lambda_labs.exchange import ask
 from exatlas.records.compute import Compute, ComputeFilter
 from exatlas.records.gpu import GpuType
@@ -32,7 +32,10 @@ class Ended:
 
 
 async def get(compute_id: str, ctx: Context) -> Compute:
-    """Read one machine."""
+    """Read one machine: from the list that all readers share, or by its id where that does not show it (any more)."""
+    found = (await reading.machines(ctx)).get(compute_id)
+    if found is not None:
+        return normalize.compute(found, ctx.provider)
     call = translate.get_instance(compute_id, ctx)
     try:
         return await ask(ctx, call, _reader(ctx))
@@ -50,7 +53,10 @@ async def list_all(filters: ComputeFilter, ctx: Context) -> list[Compute]:
 
 async def terminate(compute_id: str, ctx: Context) -> None:
     """Destroy one machine, and its firewall ruleset with it."""
-    ended = await _end(compute_id, ctx)
+    try:
+        ended = await _end(compute_id, ctx)
+    finally:
+        reading.forget(ctx)
     if ended is None:
         # What made its ruleset known is gone with it; it is among the stale ones, now or later.
         await rulesets.remove((), ctx, "terminate")
@@ -72,6 +78,8 @@ async def terminate_all(ids: Collection[str], ctx: Context) -> None:
         ended = await ask(ctx, translate.terminate(there, ctx), _ended)
     except NotFoundError:
         ended = []
+    finally:
+        reading.forget(ctx)
     launches = [each.launch_id for each in ended if each.launch_id and each.may_have_ruleset]
     left = [compute_id for compute_id in there if compute_id not in {each.id for each in ended}]
     for compute_id in left:
@@ -86,7 +94,10 @@ async def restart(compute_id: str, ctx: Context) -> None:
     Raises:
         ConflictError: it is being restarted, or cannot be now.
     """
-    await ask(ctx, translate.restart(compute_id, ctx), done)
+    try:
+        await ask(ctx, translate.restart(compute_id, ctx), done)
+    finally:
+        reading.forget(ctx)
 
 
 async def list_gpu_types(ctx: Context) -> list[GpuType]:

@@ -48,7 +48,9 @@ class LambdaProvider:
         return await spawning.spawn(request, ctx)
 
     async def get_compute(self, compute_id: str, ctx: Context, /) -> Compute:
-        """Read one machine. A terminated one soon raises NotFoundError (after 2 s).
+        """Read one machine. A terminated one soon raises NotFoundError (after 2 s and three requests).
+
+        All who read machines of the account at one moment share one request, so many are read as fast as one.
 
         Ports, image and creation time come from its tags, which may be missing while it boots.
         """

@@ -17,6 +17,7 @@ from exatlas.providers.lambda_labs import (
     keys,
     limits,
     normalize,
+    reading,
     rules,
     rulesets,
     tags,
@@ -172,6 +173,7 @@ async def _launch(call: HttpCall, ctx: Context) -> str:
     try:
         return await ask(ctx, call, normalize.launched)
     finally:
+        reading.forget(ctx)
         # The turn was taken before the ruleset was made; what counts is when the launch left.
         limits.launches(ctx).slow_down(limits.LAUNCH_EVERY_S)
 

@@ -93,7 +93,7 @@ async def test_a_new_machine_may_hide_from_reads_for_a_moment(fake, ctx):
 async def test_a_machine_nobody_has_is_not_found(fake, ctx):
     with pytest.raises(NotFoundError, match="does not exist"):
         await machines.get("nope", ctx)
-    assert len(fake.calls) == 2
+    assert fake.calls == [("GET", "/instances"), ("GET", "/instances/nope"), ("GET", "/instances/nope")]
 
 
 async def test_a_list_is_filtered_here(fake, ctx, clock):
@@ -129,16 +129,64 @@ async def test_an_unreadable_read_names_operation_status_and_path(fake, ctx, fau
 @pytest.mark.parametrize("fault", [Fault.DROP_BEFORE, Fault.ERROR_BEFORE, Fault.LIMITED, Fault.DROP_AFTER])
 async def test_reads_are_repeated(fake, ctx, fault):
     compute = await rent(ctx)
-    fake.fail(fault, "GET", compute.id, times=2)
+    fake.fail(fault, "GET", "/instances", times=2)
     assert (await machines.get(compute.id, ctx)).id == compute.id
 
 
-async def test_polls_of_many_keep_to_one_request_a_second(fake, ctx, clock):
+async def test_many_reads_at_once_are_one_request(fake, ctx):
+    computes = [await rent(ctx) for _ in range(3)]
+    before = len(fake.calls)
+    found = await asyncio.gather(*(machines.get(each.id, ctx) for each in computes * 10))
+    assert [each.id for each in found] == [each.id for each in computes * 10]
+    assert fake.calls[before:] == [("GET", "/instances")]
+    await machines.get(computes[0].id, ctx)
+    assert len(fake.calls) == before + 2, "and nothing is kept"
+
+
+async def test_a_cancelled_reader_leaves_the_others_their_list(fake, ctx):
     compute = await rent(ctx)
-    begun = clock.monotonic()
-    await asyncio.gather(*(machines.get(compute.id, ctx) for _ in range(20)))
-    assert fake.refused_for_rate == 0
-    assert clock.monotonic() - begun >= 19
+    readers = [asyncio.create_task(machines.get(compute.id, ctx)) for _ in range(3)]
+    await asyncio.sleep(0)
+    readers[0].cancel()
+    found = await asyncio.gather(*readers, return_exceptions=True)
+    assert isinstance(found[0], asyncio.CancelledError)
+    assert [each.id for each in found[1:]] == [compute.id] * 2
+
+
+async def test_a_list_nobody_waits_for_is_cut(fake, ctx):
+    compute = await rent(ctx)
+    before = len(fake.calls)
+    readers = [asyncio.create_task(machines.get(compute.id, ctx)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+    assert len(fake.calls) == before
+    assert (await machines.get(compute.id, ctx)).id == compute.id
+
+
+async def test_a_list_that_fails_fails_all_who_wait_and_the_next_one_is_new(fake, ctx):
+    compute = await rent(ctx)
+    fake.fail(Fault.GARBAGE_AFTER, "GET", "/instances")
+    found = await asyncio.gather(*(machines.get(compute.id, ctx) for _ in range(3)), return_exceptions=True)
+    assert [type(each) for each in found] == [ReplyShapeError] * 3
+    assert (found[0].operation, found[0].status) == ("get_compute", 200)
+    assert (await machines.get(compute.id, ctx)).id == compute.id
+
+
+async def test_what_this_process_ended_is_never_read_from_an_older_list(fake, ctx):
+    fake.terminating_s = 60
+    compute = await rent(ctx)
+    fake.fail(Fault.DRIP, "GET", "/instances")
+    older = asyncio.create_task(machines.get(compute.id, ctx))
+    while fake.calls[-1] != ("GET", "/instances") or not fake.faults.hits:
+        await asyncio.sleep(0)
+    await machines.terminate(compute.id, ctx)
+    assert (await machines.get(compute.id, ctx)).status is ComputeStatus.TERMINATING
+    assert (await older).status is ComputeStatus.RUNNING
 
 
 # --- ending ---
@@ -181,7 +229,9 @@ async def test_stale_rulesets_are_swept_and_young_used_and_foreign_ones_are_not(
         fake.rulesets.create({"name": name, "region": EAST, "rules": []}, f"old{number}", now)
     clock.advance(rulesets.STALE_AFTER.total_seconds() + 60)
     fake.rulesets.create({"name": "exatlas-0123456789ac", "region": EAST, "rules": []}, "young", clock.now())
+    before = len(fake.calls)
     assert await lambda_labs.sweep_rulesets(ctx) == 1
+    assert fake.calls[before:] == [("GET", "/firewall-rulesets"), ("DELETE", "/firewall-rulesets/old0")]
     assert set(fake.rulesets.items) == {"old1", "old2", "old3", "young", *fake.instance(compute.id).ruleset_ids}
 
 

@@ -109,7 +109,7 @@ class FakeInstance:
         }
         if age_s >= min(ip_after_s, self.boot_s):
             shown["ip"] = IP
-        if status == "booting" and bare:
+        if bare and (self.ended_at or now) - self.created_at < timedelta(seconds=self.boot_s):
             return shown
         shown |= {
             "private_ip": "10.0.2.100",
