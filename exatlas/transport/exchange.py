@@ -19,7 +19,7 @@ log = logging.getLogger("exatlas.transport")
 
 PENALTY_S = 1.0
 """How long everybody under a budget pauses after a 429 that gives no advice."""
-REQUEST_ID_HEADERS = ("x-request-id", "cf-ray")
+REQUEST_ID_HEADERS = ("x-request-id", "fly-request-id", "cf-ray")
 
 _failed_hooks: set[str] = set()
 """Hooks whose failure is in the log already: one that always fails must not flood it."""
