@@ -11,6 +11,7 @@ from exatlas.errors import (
     ConflictError,
     NotFoundError,
     OutcomeUnknownError,
+    ProviderBrokenError,
     ProviderError,
     ValidationError,
 )
@@ -28,7 +29,7 @@ from exatlas.transport.shape import body_of
 
 GONE_CHECK_S = 1.0
 """A machine may be unknown to the server that is asked for a moment; the second 404 is believed."""
-NAME_LOOKS_S = (0.0, 1.0, 3.0)
+NAME_TAKEN = 409
 
 
 @frozen(kw_only=True)
@@ -138,7 +139,7 @@ async def _rent(launch: _Launch, region: str | None, volume_id: str | None, ctx:
 
 
 async def _create(home: Home, body: Mapping[str, Any], ctx: Context) -> Compute:
-    """Send the create. A name that is taken is ours when the launch id is: the call was delivered twice."""
+    """Send the create. Only our own machine can have the name, so one that is taken says that the call came twice."""
     call = translate.create_machine(home.app, body, ctx)
     try:
         return await patiently(
@@ -146,13 +147,16 @@ async def _create(home: Home, body: Mapping[str, Any], ctx: Context) -> Compute:
             ctx,
             fresh=home.fresh,
         )
-    except ConflictError:
-        for wait_s in NAME_LOOKS_S:
-            await ctx.clock.sleep(wait_s)
-            found = await finding.of_launch(home.app, home.launch_id, ctx)
-            if found is not None:
-                return found
-        raise
+    except ConflictError as error:
+        if error.status != NAME_TAKEN:
+            raise
+        raise ProviderBrokenError(
+            f"the create was carried out more than once: {error.message}",
+            provider=ctx.provider,
+            operation="spawn_compute",
+            status=error.status,
+            request_id=error.request_id,
+        ) from error
 
 
 async def get(compute_id: str, settings: Settings, ctx: Context) -> Compute:
