@@ -35,10 +35,10 @@ async def serve(handler: Handler) -> AsyncGenerator[str, None]:
         finally:
             tasks.discard(request.task)
 
-    runner = web.ServerRunner(web.Server(answer, handler_cancellation=True))
+    runner = web.ServerRunner(web.Server(answer, handler_cancellation=True), shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=0.1)
+        site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
         host, port = runner.addresses[0][:2]
         yield f"http://{host}:{port}"

@@ -58,22 +58,24 @@ def home_of(options: Options, launch_id: str) -> Home:
     return Home(app=options.app or ids.own_app(launch_id), launch_id=launch_id, own=own, fresh=own)
 
 
-async def ensure(home: Home, org: str | None, ctx: Context) -> Home:
+async def ensure(home: Home, options: Options, ctx: Context) -> Home:
     """Find the app, or make it.
 
     Raises:
         ConflictError: the name belongs to somebody else.
+        NotFoundError: a volume was to be attached, and there is not even its app.
     """
     if not home.own:
         try:
             await ask(ctx, translate.get_app(home.app, ctx), done)
         except NotFoundError:
-            pass
+            if options.volume_id is not None:
+                raise
         except ForbiddenError as error:
             raise _taken(home.app, ctx) from error
         else:
             return home
-    await _create(home.app, await org_to_rent_in(org, ctx), ctx)
+    await _create(home.app, await org_to_rent_in(options.org, ctx), ctx)
     await patiently(lambda: ask(ctx, translate.get_app(home.app, ctx), done), ctx, fresh=True)
     return evolve(home, fresh=True)
 

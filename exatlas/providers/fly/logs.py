@@ -84,7 +84,7 @@ async def stream(
             return
         except (TransportError, ProviderBrokenError, RateLimitedError) as error:
             at.failures += 1
-            if at.failures >= MOST_FAILURES:
+            if at.failures >= MOST_FAILURES or not error.retryable:
                 raise
             await ctx.clock.sleep(_pause_s(at.failures, error))
             continue

@@ -56,7 +56,7 @@ async def spawn(request: ComputeRequest, settings: Settings, ctx: Context) -> Co
     home = apps.home_of(options, launch_id)
     ensured = False
     try:
-        home = await apps.ensure(home, options.org, marked)
+        home = await apps.ensure(home, options, marked)
         ensured = True
         addresses = await _addresses(request, options, home, marked)
         launch = _Launch(

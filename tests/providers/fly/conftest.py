@@ -4,6 +4,7 @@ An argument named ``<folder>_sample`` runs the test once for every file in ``sam
 ``judged_sample`` for every file that names an operation of the published document.
 """
 
+import asyncio
 import copy
 import json
 from collections.abc import AsyncIterator, Callable
@@ -15,7 +16,6 @@ import orjson
 import pytest
 from attrs import evolve, frozen
 
-import exatlas
 from exatlas.clock import ManualClock, SystemClock
 from exatlas.messages import HttpCall, HttpReply, Repeat
 from exatlas.protocols import Context, Transport
@@ -121,7 +121,15 @@ def judge(judge_if_there: ApiDocument | None) -> ApiDocument:
 
 def judged(fake: FakeFly, judge: ApiDocument | None) -> Transport:
     """The fake as a transport; the document judges calls to the Machines API and every honest reply to them."""
-    inner = InProcessTransport(fake.handle)
+
+    async def on_wires(call: HttpCall) -> Any:
+        """A step before and after each call, as a socket takes, so that it can be cut off at either."""
+        await asyncio.sleep(0)
+        reply = await fake.handle(call)
+        await asyncio.sleep(0)
+        return reply
+
+    inner = InProcessTransport(on_wires)
     if judge is None:
         return inner
     spoiled = 0
@@ -188,18 +196,6 @@ def a_call() -> HttpCall:
         headers={"authorization": f"FlyV1 {KEY}"},
         repeat=Repeat.SAFE,
         secrets=(KEY, "s3cr3t-value"),
-    )
-
-
-def client(fake: FakeFly, judge: ApiDocument | None = None, **options: Any) -> exatlas.Atlas:
-    """A client whose only cloud is the fake."""
-    return exatlas.Atlas(
-        options.pop("provider", "fly"),
-        credentials={"fly": fake.api_key},
-        transport=judged(fake, judge),
-        clock=fake.clock,
-        env={},
-        **options,
     )
 
 
