@@ -135,6 +135,7 @@ def read_page(reply: HttpReply) -> Page:
 
 def _entry(entry: Fields) -> tuple[LogLine, str]:
     """A line, flat as the log API gives it or nested as log shippers do, and what tells it from others."""
+    entry = _lowered(entry)
     attributes = _lowered(entry.object("attributes") or entry)
     meta = _inner(attributes, "meta")
     event = _inner(attributes, "event") or _inner(meta, "event")

@@ -20,7 +20,7 @@ from exatlas.providers.fly.fake.logs import FakeLog
 from exatlas.providers.fly.fake.machines import RESTING, FakeLease, FakeMachine, stamp
 from exatlas.providers.fly.fake.problems import EDGE_REPLY, broken, limited, not_found, problem, shortage
 
-KEY = "fm2_lJPECAAAAAAAAA8/xBA+fakefakefakefakefakeA=="
+KEY = "fm2_lJPECPv/viBhIHRva2VuIG9mIG5vYm9keSdzIA=="
 OVER = frozenset({"destroying", "destroyed"})
 LONGEST_WAIT_S = 60
 WAITED_FOR = frozenset({"started", "stopped", "suspended", "destroyed", "failed", "settled"})
