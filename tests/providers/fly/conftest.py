@@ -20,7 +20,7 @@ from exatlas.clock import ManualClock, SystemClock
 from exatlas.messages import HttpCall, HttpReply, Repeat
 from exatlas.protocols import Context, Transport
 from exatlas.providers.fly.fake import FakeFly
-from exatlas.providers.fly.fake.cloud import KEY
+from exatlas.providers.fly.fake.account import KEY
 from exatlas.providers.fly.provider import FlyProvider
 from exatlas.testing.clouds import serve
 from exatlas.testing.documents import ApiDocument, JudgedTransport
@@ -100,6 +100,27 @@ def mended(document: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
+class Once(ApiDocument):
+    """A judge that remembers its verdicts: hundreds of tests send the same calls, and a check takes milliseconds."""
+
+    def __init__(self, content: dict[str, Any]) -> None:
+        super().__init__(content, server="https://api.machines.dev/v1", validate_document=False)
+        self._requests: dict[Any, Any] = {}
+        self._replies: set[Any] = set()
+
+    def request(self, call: HttpCall) -> Any:
+        key = (call.method, call.url, call.body, tuple(sorted(call.headers.items())))
+        if key not in self._requests:
+            self._requests[key] = super().request(call)
+        return self._requests[key]
+
+    def reply(self, request: Any, reply: HttpReply) -> None:
+        key = (request.method, request.path, reply.status, reply.body)
+        if key not in self._replies:
+            super().reply(request, reply)
+            self._replies.add(key)
+
+
 @pytest.fixture(scope="session")
 def document_if_there() -> dict[str, Any] | None:
     return json.loads(DOCUMENT.read_text()) if DOCUMENT.exists() else None
@@ -107,9 +128,7 @@ def document_if_there() -> dict[str, Any] | None:
 
 @pytest.fixture(scope="session")
 def judge_if_there(document_if_there: dict[str, Any] | None) -> ApiDocument | None:
-    if document_if_there is None:
-        return None
-    return ApiDocument(mended(document_if_there), server="https://api.machines.dev/v1", validate_document=False)
+    return None if document_if_there is None else Once(mended(document_if_there))
 
 
 @pytest.fixture(scope="session")
