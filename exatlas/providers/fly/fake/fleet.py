@@ -111,14 +111,15 @@ def _place(
         created_at=now,
         version=f"01VERSION{number:017d}",
     )
-    machine.go(now, *_birth(cloud, config["image"], skip=bool(body.get("skip_launch"))))
+    machine.go(now, *_birth(cloud, config, skip=bool(body.get("skip_launch"))))
     cloud.machines[machine.native_id] = machine
     if volume is not None:
         volume.attached_to = machine.native_id
     return json_reply(200, machine.view(now, state="created"))
 
 
-def _birth(cloud: FakeAccount, image: str, *, skip: bool) -> list[tuple[float, str]]:
+def _birth(cloud: FakeAccount, config: Mapping[str, Any], *, skip: bool) -> list[tuple[float, str]]:
+    image = config["image"]
     if skip:
         return [(0, "created")]
     half, whole = cloud.boot_s / 2, cloud.boot_s
@@ -126,14 +127,15 @@ def _birth(cloud: FakeAccount, image: str, *, skip: bool) -> list[tuple[float, s
         return [(0, "created"), (half, "launch_failed"), (whole, "destroyed")]
     if image in cloud.broken_images:
         return [(0, "created"), (half, "starting"), (whole, "failed")]
-    return [(0, "created"), (half / 2, "creating"), *rise(cloud, image, half, whole)]
+    return [(0, "created"), (half / 2, "creating"), *rise(cloud, config, half, whole)]
 
 
-def rise(cloud: FakeAccount, image: str, starting_s: float, started_s: float) -> list[tuple[float, str]]:
-    """The course of a machine from its start on: one whose process ends stops by itself."""
+def rise(cloud: FakeAccount, config: Mapping[str, Any], starting_s: float, started_s: float) -> list[tuple[float, str]]:
+    """The course of a machine from its start on: one whose process ends stops, or destroys itself."""
     steps = [(starting_s, "starting"), (started_s, "started")]
-    end_s = cloud.ends_after_s.get(image)
-    return steps if end_s is None else [*steps, (started_s + end_s, "stopped")]
+    end_s = cloud.ends_after_s.get(config["image"])
+    end = "destroyed" if config.get("auto_destroy") else "stopped"
+    return steps if end_s is None else [*steps, (started_s + end_s, end)]
 
 
 def guest_fault(guest: Mapping[str, Any]) -> str | None:

@@ -97,7 +97,7 @@ def _start(cloud: FakeAccount, machine: FakeMachine, state: str) -> HttpReply:
     if state not in ("stopped", "suspended", "started", "failed"):
         return problem(412, f"failed_precondition: unable to start machine from current state: '{state}'")
     if state != "started":
-        machine.go(now, (0, "starting"), *rise(cloud, machine.config["image"], 0, cloud.boot_s)[1:])
+        machine.go(now, (0, "starting"), *rise(cloud, machine.config, 0, cloud.boot_s)[1:])
     return json_reply(200, {"previous_state": state, "migrated": False, "new_host": ""})
 
 
