@@ -88,6 +88,9 @@ async def _create(app: str, org: str, ctx: Context) -> None:
             await patiently(lambda: ask(ctx, translate.get_app(app, ctx), done), ctx, fresh=True)
         except (ForbiddenError, NotFoundError) as error:
             raise _taken(app, ctx) from error
+    except ForbiddenError as error:
+        error.extend("a token for single apps makes no others; name one of its apps with provider_opts={'app': …}")
+        raise
     except AtlasError as error:
         if not may_have_acted(error):
             raise

@@ -8,12 +8,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from exatlas.errors import UnsupportedError, ValidationError
+from exatlas.errors import ReplyShapeError, UnsupportedError, ValidationError
 from exatlas.providers.fly import ids
 from exatlas.providers.fly.options import Options
-from exatlas.providers.fly.ports import HTTP, HTTPS, external_of
+from exatlas.providers.fly.ports import HTTP, HTTPS, exposed_by, external_of
 from exatlas.providers.fly.sizes import KINDS, PRESETS, ROOTFS_GB, Guest, fitting, with_memory
+from exatlas.providers.fly.translate import services_of
 from exatlas.records.compute import ComputeRequest
+from exatlas.transport.shape import objects_of
 
 NO_GPUS = "gpu: Fly.io ended its GPU machines on 2026-08-01; leave it out for a CPU machine, or take another provider"
 LARGEST_PORT = 65535
@@ -156,6 +158,15 @@ def _volume_places(request: ComputeRequest, _options: Options) -> str | None:
     return f"region_hints: a volume needs a single region such as 'iad', got {vague[0]!r}"
 
 
+def _services(request: ComputeRequest, options: Options) -> str | None:
+    """Services of the caller's own are read before they are sent, for the addresses and the note they need."""
+    try:
+        exposed_by(objects_of(services_of(request, options), "config.services"))
+    except ReplyShapeError as error:
+        return f"provider_opts: {error.paths[0]} cannot be a service of Fly's"
+    return None
+
+
 def _name(request: ComputeRequest, _options: Options) -> str | None:
     most = LONGEST_NAME - MARK_LENGTH
     if request.name is None or len(request.name) <= most:
@@ -219,6 +230,7 @@ _FAULTS: Sequence[Check] = (
     _volume_size,
     _volumes,
     _volume_places,
+    _services,
     _name,
     _reserved,
 )

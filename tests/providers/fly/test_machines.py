@@ -11,6 +11,7 @@ from exatlas.errors import (
     ConfigError,
     ConflictError,
     EdgeBlockedError,
+    ForbiddenError,
     InsufficientFundsError,
     InvalidRequestError,
     NoCapacityError,
@@ -256,6 +257,8 @@ async def test_a_token_for_one_app_rents_and_looks_there(fake, ctx, launch):
     assert len(await machines.list_all(ComputeFilter(), ANY, ctx)) == 2, "the token says which apps it is for"
     bare = compute.id.partition("/")[2]
     assert (await machines.get(bare, here, ctx)).id == compute.id
+    with pytest.raises(ForbiddenError, match="a token for single apps makes no others"):
+        await machines.spawn(request(), ANY, ctx)
 
 
 @pytest.mark.parametrize("fault", [*dangerous(), Fault.DROP_BEFORE, Fault.ERROR_BEFORE, Fault.LIMITED])

@@ -13,6 +13,10 @@ def check(settings=None, **fields):
     return check_spawn(request, options_of(request, settings or Settings()), "fly")
 
 
+def with_services(services):
+    return {"provider_opts": {"config": {"services": services}}}
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
@@ -38,6 +42,10 @@ def check(settings=None, **fields):
         ({"network_volume_id": "app/"}, r"a volume belongs to an app"),
         ({"volume_gb": 1, "region_hints": ["eu"]}, r"a volume needs a single region such as 'iad', got 'eu'"),
         ({"volume_gb": 1, "region_hints": ["iad,ewr"]}, r"a volume needs a single region"),
+        (with_services({}), r"config.services cannot be a service of Fly's"),
+        (with_services([7]), r"config.services\[0\] cannot be a service"),
+        (with_services([{"internal_port": "80"}]), r"config.services\[0\].internal_port cannot be"),
+        (with_services([{"internal_port": 80, "ports": [{"port": "443"}]}]), r"ports\[0\].port cannot be"),
         ({"name": "n" * 51}, r"name: expected at most 50 characters, because the launch id follows, got 51"),
         ({"provider_opts": {"name": "x"}}, r"expected no 'name' \(the launch id is in it"),
         ({"provider_opts": {"region": "iad"}}, r"expected no 'region' \(set region_hints\)"),
