@@ -11,6 +11,7 @@ from exatlas.errors import (
     OutcomeUnknownError,
     ProviderBrokenError,
     ProviderError,
+    QuotaError,
     ReplyShapeError,
     TransportError,
 )
@@ -47,19 +48,19 @@ def may_have_acted(error: BaseException) -> bool:
 
 
 async def in_order(attempts: Iterable[tuple[str, Callable[[], Awaitable[Compute]]]]) -> Compute:
-    """Rent by the first attempt that is not refused for want of capacity, or of the right to that very thing.
+    """Rent by the first attempt that is not refused for want of capacity, of quota, or of the right to that very thing.
 
     Each attempt comes with the words for what it asks, such as "H100 in eu-west"; there must be at least one.
 
     Raises:
         NoCapacityError: no attempt found anything free; the message lists what was tried.
-        ForbiddenError: the account may have none of it.
+        QuotaError, ForbiddenError: the account may have none of it.
     """
     refused: list[tuple[str, ProviderError]] = []
     for what, create in attempts:
         try:
             return await create()
-        except (NoCapacityError, ForbiddenError) as error:
+        except (NoCapacityError, QuotaError, ForbiddenError) as error:
             refused.append((what, error))
     shortages = [error for _, error in refused if isinstance(error, NoCapacityError)]
     last = shortages[-1] if shortages else refused[-1][1]

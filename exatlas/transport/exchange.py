@@ -20,7 +20,7 @@ log = logging.getLogger("exatlas.transport")
 
 PENALTY_S = 1.0
 """How long everybody under a budget pauses after a 429 that gives no advice."""
-REQUEST_ID_HEADERS = ("x-request-id", "cf-ray")
+REQUEST_ID_HEADERS = ("x-request-id", "fly-request-id", "cf-ray")
 
 
 async def send(ctx: Context, call: HttpCall, *, budget: Budget | None = None) -> HttpReply:
