@@ -19,6 +19,8 @@ STREAMS_PER_ENDPOINT = 10
 """Without limits, streams are spread over endpoints: exatlas keeps to RunPod's limit per endpoint, asked or not."""
 SETTING_S = 0.04
 """How long setting one scene may take; everything starts after the last."""
+COMING = 4.0
+"""Within so many pauses the readers come."""
 STARVED = 2.0
 """A stream that waits more than so many times as long as the average one is starved."""
 
@@ -57,13 +59,13 @@ async def _streams(
 ) -> Numbers:
     """Read jobs while their workers post chunks at random moments, `every_s` apart on average.
 
-    The readers come at random moments too, within the first two pauses. A chunk that was there before its reader
-    counts from the reader's coming.
+    The readers come at random moments too, spread out, because opening all at once is another matter. A chunk that was
+    there before its reader counts from the reader's coming.
     """
     random = Random()
     scenes = _set_scenes(stage, random, streams, chunks, every_s, limited=limited)
     readers = [
-        Seen(scene.endpoint, job_id, scene.start + random.uniform(0, 2 * every_s))
+        Seen(scene.endpoint, job_id, scene.start + random.uniform(0, COMING * every_s))
         for scene in scenes
         for job_id in scene.ids
     ]
