@@ -5,7 +5,7 @@ from functools import partial
 from itertools import chain
 from typing import Any, TypeVar
 
-from attrs import evolve
+from attrs import evolve, field, frozen
 
 from exatlas.errors import (
     AtlasError,
@@ -29,8 +29,7 @@ from exatlas.transport.shape import Fields
 
 T = TypeVar("T")
 
-Find = Callable[[], Awaitable[Compute | None]]
-"""Looks for the instance of the spawn in progress."""
+OPERATION = "spawn_compute"
 
 GONE_CHECKS_S = (2.0, 6.0)
 """A new instance reads as null for some seconds, so a first "no such instance" proves nothing. These are the waits
@@ -45,20 +44,43 @@ _CLEAR = (RateLimitedError, UnauthorizedError, ForbiddenError)
 """Refusals that come before anything is made."""
 
 
+@frozen
+class _Spawn:
+    """One spawn on its way."""
+
+    request: ComputeRequest
+    label: str
+    """Carries the launch id."""
+    ctx: Context
+    gone: set[str] = field(factory=set)
+    """Instances that were made against our will and destroyed. The list may still show them for a moment."""
+
+    async def find(self) -> Compute | None:
+        """The instance that this spawn has made, or None. Every look costs a request."""
+        read = partial(normalize.page, provider=self.ctx.provider)
+
+        async def page(cursor: str | None) -> tuple[list[Compute], str | None]:
+            return await ask(self.ctx, translate.list_instances(cursor, self.ctx, OPERATION, label=self.label), read)
+
+        return next((item for item in await all_pages(page) if self._made(item)), None)
+
+    def _made(self, item: Compute) -> bool:
+        wanted = labels.read(self.label)
+        same = (item.name, item.launch_id) == (wanted.name, wanted.launch_id)
+        return same and item.id not in self.gone and not item.status.is_terminal
+
+
 async def spawn(request: ComputeRequest, ctx: Context) -> Compute:
     """Rent one machine: one search, then one create per offer, the next only when the last is gone."""
     rules.check_spawn(request, ctx.provider)
     marked = ctx if ctx.launch_id else evolve(ctx, launch_id=new_launch_id())
-    label = labels.write(request.name, marked.launch_id or "", marked.account)
+    job = _Spawn(request, labels.write(request.name, marked.launch_id or "", marked.account), marked)
     choices = claims.each_once(await _choices(request, marked), marked)
-    attempts = ((str(choice), partial(_take, choice, request, label, marked)) for choice in choices)
+    attempts = ((str(choice), partial(_take, choice, job)) for choice in choices)
     first = next(attempts, None)
     if first is None:
-        raise NoCapacityError(
-            f"{_nothing(request)} that no other spawn of this process has in hand",
-            provider=ctx.provider,
-            operation="spawn_compute",
-        )
+        text = f"{_nothing(request)} that no other spawn of this process has in hand"
+        raise NoCapacityError(text, provider=ctx.provider, operation=OPERATION)
     return await in_order(chain([first], attempts))
 
 
@@ -100,54 +122,53 @@ def _nothing(request: ComputeRequest) -> str:
     return f"{text} (did you mean {close!r} by {odd[0]!r}?)" if close and close != odd[0].lower() else text
 
 
-async def _take(choice: Choice, request: ComputeRequest, label: str, ctx: Context) -> Compute:
+async def _take(choice: Choice, job: _Spawn) -> Compute:
     """Take one offer, and settle what became of it. A bid that did not win is given back."""
-    find = partial(_find, label, ctx)
     try:
-        compute = await create_once(partial(_accept, choice, request, label, find, ctx), find, ctx)
+        compute = await create_once(partial(_accept, choice, job), job.find, job.ctx)
     except (NoCapacityError, OutcomeUnknownError):
         raise
     except AtlasError:
-        claims.release(choice.offer.id, ctx)
+        claims.release(choice.offer.id, job.ctx)
         raise
-    if request.spot and compute.status is ComputeStatus.STOPPED:
-        await _give_back(compute.id, ctx)
-        raise _lost_bid(compute.id, ctx)
+    if job.request.spot and compute.status is ComputeStatus.STOPPED:
+        await _give_back(compute.id, job)
+        raise _lost_bid(compute.id, job.ctx)
     return compute
 
 
-async def _accept(choice: Choice, request: ComputeRequest, label: str, find: Find, ctx: Context) -> Compute:
+async def _accept(choice: Choice, job: _Spawn) -> Compute:
     """Send the create once.
 
     Vast may refuse and have made an instance all the same: a bid that was too low leaves a stopped one. It is told by
     its id in the refusal, or has to be looked for where the refusal cannot be read. And an offer that is "gone" may be
     gone because this very create was delivered twice.
     """
-    body = translate.create_body(request, choice, label)
+    body = translate.create_body(job.request, choice, job.label)
     try:
-        made = await ask(ctx, translate.accept(choice, body, ctx), normalize.contract)
+        made = await ask(job.ctx, translate.accept(choice, body, job.ctx), normalize.contract)
     except ProviderError as error:
         made_anyway = normalize.contract_in(error.raw)
         if made_anyway is not None:
-            await _give_back(made_anyway, ctx)
-            if request.spot or may_have_acted(error):
-                raise _lost_bid(made_anyway, ctx) from error
+            await _give_back(made_anyway, job)
+            if job.request.spot or may_have_acted(error):
+                raise _lost_bid(made_anyway, job.ctx) from error
             raise
         if may_have_acted(error) or isinstance(error, _CLEAR):
             raise
-        found = await _look(find, ctx)
+        found = await _look(job)
         if found is None:
             raise
         return found
-    return _new(made, choice, request, body, label, ctx)
+    return _new(made, choice, body, job)
 
 
-async def _look(find: Find, ctx: Context) -> Compute | None:
+async def _look(job: _Spawn) -> Compute | None:
     """Look for an instance that a refusal denies. A look that fails says nothing."""
     for wait_s in DOUBT_LOOKS_S:
-        await ctx.clock.sleep(wait_s)
+        await job.ctx.clock.sleep(wait_s)
         try:
-            found = await find()
+            found = await job.find()
         except AtlasError:
             continue
         if found is not None:
@@ -155,50 +176,40 @@ async def _look(find: Find, ctx: Context) -> Compute | None:
     return None
 
 
-async def _give_back(compute_id: str, ctx: Context) -> None:
-    """Destroy an instance that was made against our will, and say so if that cannot be done.
+async def _give_back(compute_id: str, job: _Spawn) -> None:
+    """Destroy an instance that was made against our will, and its twins, or say that it could not be done.
 
-    It is known to exist, so "no such instance" is believed only after the whole listing lag.
+    It is known to exist, so "no such instance" is believed only after the whole listing lag. A create that was
+    delivered twice makes two, of which the refusal names the last.
     """
-    try:
-        await _destroy(compute_id, ctx, "spawn_compute", LOOKS_S)
-    except AtlasError as error:
-        raise OutcomeUnknownError(
-            f"instance {compute_id} was made although the create was refused, and could not be destroyed; terminate it",
-            launch_id=ctx.launch_id,
-            provider=ctx.provider,
-            operation="spawn_compute",
-        ) from error
+    unwanted: str | None = compute_id
+    while unwanted is not None:
+        try:
+            await _destroy(unwanted, job.ctx, OPERATION, LOOKS_S)
+        except AtlasError as error:
+            raise OutcomeUnknownError(
+                f"instance {unwanted} was made although the create was refused, and could not be destroyed; "
+                "terminate it",
+                launch_id=job.ctx.launch_id,
+                provider=job.ctx.provider,
+                operation=OPERATION,
+            ) from error
+        job.gone.add(unwanted)
+        twin = await _look(job)
+        unwanted = twin.id if twin else None
 
 
 def _lost_bid(compute_id: str, ctx: Context) -> NoCapacityError:
     return NoCapacityError(
         f"the offer was taken and did not start, so instance {compute_id} was destroyed; a higher bid may win",
         provider=ctx.provider,
-        operation="spawn_compute",
+        operation=OPERATION,
     )
 
 
-async def _find(label: str, ctx: Context) -> Compute | None:
-    """The instance with exactly this label. Labels carry the launch id, so there is at most one."""
-    read = partial(normalize.page, provider=ctx.provider)
-
-    async def page(cursor: str | None) -> tuple[list[Compute], str | None]:
-        return await ask(ctx, translate.list_instances(cursor, ctx, "spawn_compute", label=label), read)
-
-    wanted = labels.read(label)
-    return next((item for item in await all_pages(page) if _is(item, wanted)), None)
-
-
-def _is(item: Compute, wanted: labels.Label) -> bool:
-    return (item.name, item.launch_id) == (wanted.name, wanted.launch_id) and not item.status.is_terminal
-
-
-def _new(
-    made: str, choice: Choice, request: ComputeRequest, body: Mapping[str, Any], label: str, ctx: Context
-) -> Compute:
+def _new(made: str, choice: Choice, body: Mapping[str, Any], job: _Spawn) -> Compute:
     """The instance as it must be: the create's reply holds nothing but its id, and a read right after may find none."""
-    offer, told = choice.offer, labels.read(label)
+    offer, told, ctx = choice.offer, labels.read(job.label), job.ctx
     return Compute(
         id=made,
         provider=ctx.provider,
@@ -215,7 +226,7 @@ def _new(
         region=offer.country,
         ports=tuple(
             PortBinding(internal=spec.port, protocol="udp" if spec.protocol == "udp" else "tcp")
-            for spec in request.ports
+            for spec in job.request.ports
         ),
         created_at=ctx.clock.now(),
         raw={"new_contract": int(made), "offer": dict(offer.raw)},

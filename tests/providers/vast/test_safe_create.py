@@ -184,6 +184,38 @@ async def test_a_bid_that_does_not_win_is_given_back_and_the_next_offer_taken(fa
     assert creates(fake) == 2
 
 
+@pytest.mark.parametrize("lag_s", [0, 2])
+async def test_a_bid_that_loses_twice_is_given_back_twice(fake, launch, lag_s):
+    fake.listing_lag_s = lag_s
+    fake.rival(DE, 5.0)
+    fake.fail(Fault.TWICE, "PUT")
+    compute = await instances.spawn(request(spot=True), launch)
+    assert ours(fake) == [compute.id]
+    assert len(fake.invoice()) == 3
+
+
+@pytest.mark.parametrize("fault", LOST)
+async def test_what_was_given_back_is_not_found_again(fake, launch, clock, fault):
+    """The list is slow to forget, and both instances carry the same mark."""
+    fake.removal_lag_s = 1000
+    fake.rival(DE, 5.0)
+    answer, creates_seen = fake.answer, []
+
+    async def second_create_is_lost(call):
+        reply = await answer(call)
+        if "/asks/" in call.url:
+            creates_seen.append(call.url)
+            if len(creates_seen) == 1:
+                fake.fail(fault, "PUT")
+        return reply
+
+    fake.answer = second_create_is_lost
+    compute = await instances.spawn(request(spot=True), launch)
+    assert fake.instance(compute.id).host.machine_id == FR
+    assert ours(fake) == [compute.id]
+    assert clock.monotonic() < 200
+
+
 async def test_when_no_bid_wins_nothing_is_left(fake, launch):
     for machine in (DE, FR):
         fake.rival(machine, 5.0)

@@ -79,6 +79,8 @@ class FakeVast(FakeCloud):
         super().__init__(clock, api_key=api_key, faults=faults)
         self.boot_s = boot_s
         self.listing_lag_s = listing_lag_s
+        self.removal_lag_s = 0.0
+        """How long the list still shows a destroyed instance."""
         self.page_size = page_size
         self.limits = limits
         self.upload_s = upload_s
@@ -314,6 +316,11 @@ class FakeVast(FakeCloud):
     def _is_visible(self, instance: FakeInstance) -> bool:
         return self.clock.now() - instance.created_at >= timedelta(seconds=self.listing_lag_s)
 
+    def _is_listed(self, instance: FakeInstance) -> bool:
+        lag = timedelta(seconds=self.removal_lag_s)
+        gone = instance.gone_at is not None and self.clock.now() >= instance.gone_at + lag
+        return not gone and self._is_visible(instance)
+
     def _one(self, method: str, number: int, body: Any) -> HttpReply:
         instance = self._known(number)
         if method == "GET":
@@ -389,7 +396,8 @@ class FakeVast(FakeCloud):
         token = query.get("after_token", "t0")
         if not re.fullmatch(r"t\d+", token):
             return json_reply(400, {"error": "invalid_token", "msg": "Invalid token"})
-        found = [instance for instance in self.rented() if self._is_visible(instance) and _matches(instance, filters)]
+        shown = (instance for instance in self._instances.values() if self._is_listed(instance))
+        found = [instance for instance in shown if _matches(instance, filters)]
         size = min(int(query.get("limit", "25")), self.page_size, MOST_PER_PAGE)
         later = [instance for instance in found if instance.number > int(token[1:])]
         page = later[:size]

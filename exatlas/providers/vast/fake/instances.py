@@ -35,6 +35,7 @@ class FakeInstance:
     outbid: bool = False
     """Stopped by the market, and started by it again."""
     gone: bool = False
+    gone_at: datetime | None = None
     starts: int = 0
     meter: Meter = field(init=False)
     logs: list[str] = field(factory=list)
@@ -96,7 +97,7 @@ class FakeInstance:
         """Everything ends."""
         self.leave(now)
         self.meter.switch(now, on=False)
-        self.gone = True
+        self.gone, self.gone_at = True, now
 
     def actual(self, now: datetime) -> str | None:
         """The container's state, as the host last said."""
