@@ -60,6 +60,9 @@ class Case:
     """A key that the cloud refuses; None where there are no keys."""
     many: int = 3
     """How many machines fill more than one page of a list."""
+    every_step: int = 100
+    """A check that cuts work everywhere tries so many steps of the event loop one by one, and then takes growing
+    strides. Over real sockets and in real time, most steps are only waiting."""
     jobs: JobKit | None = None
     log: Callable[[str, str], None] | None = None
     """Let a machine print a line."""

@@ -83,8 +83,11 @@ class Child:
     def kill(self) -> None:
         """End the process and all it started, now. Safe to repeat."""
         if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
     def _ask_to_end(self) -> None:
         with contextlib.suppress(OSError):  # it has ended already
@@ -97,7 +100,8 @@ class Child:
         return None
 
     def _let_go(self, _: asyncio.Future[int | None]) -> None:
-        self.kill()  # the guardian has not been reaped, so the group's number is still its own
+        # Also where the guardian was killed and reaped before us: the others keep the group's number taken.
+        self._kill_group()
         self._line.close()
 
     async def _bury(self) -> None:

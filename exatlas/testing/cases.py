@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib import import_module
 from typing import Any
 
+from attrs import evolve
+
 from exatlas.errors import ConfigError
 from exatlas.fakes import Case, FakeCloud, OpenCase
 from exatlas.protocols import Clock
@@ -14,6 +16,9 @@ from exatlas.testing.clouds import serve
 
 REQUEST_TIMEOUT_S = 1.0
 """Real seconds for each request over loopback: enough on a busy machine, and few where a reply never comes."""
+
+EVERY_STEP = 25
+"""Steps that are tried one by one over loopback, where each of them takes real time."""
 
 
 def module_of(name: str) -> Any:
@@ -61,7 +66,8 @@ def over_loopback(name: str) -> OpenCase:
     async def opened() -> AsyncGenerator[Case, None]:
         fake = make_fake(FastClock())
         async with serve(fake.handle) as origin:
-            yield case_of(fake, base_urls={fake.provider: fake.base_urls(origin)}, timeout=REQUEST_TIMEOUT_S)
+            case = case_of(fake, base_urls={fake.provider: fake.base_urls(origin)}, timeout=REQUEST_TIMEOUT_S)
+            yield evolve(case, every_step=EVERY_STEP)
 
     def open_it() -> AbstractAsyncContextManager[Case]:
         return opened()

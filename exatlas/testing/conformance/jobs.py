@@ -143,7 +143,7 @@ async def reads_of_jobs_survive_passing_trouble(world: World) -> None:
 @check(SERVERLESS)
 async def a_cancelled_reader_leaves_nothing_and_loses_nothing(world: World) -> None:
     """A reader that is cancelled at any await leaves no task, and the job can still be streamed."""
-    for steps in cuts():
+    for steps in cuts(world.case.every_step):
         job = await _run(world, world.jobs.counting(2))
         before = others()
         late, _ = await cut(_read_all(world, job), steps)

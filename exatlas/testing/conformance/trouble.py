@@ -182,7 +182,7 @@ async def cancelled_reads_leave_no_task(world: World) -> None:
     }
     for operation, read in reads.items():
         before = others()
-        for steps in cuts():
+        for steps in cuts(world.case.every_step):
             late, _ = await cut(read(), steps)
             await world.settle()
             expect(others() <= before, f"cancelling {operation} after {steps} steps leaves a task behind")
@@ -206,7 +206,7 @@ async def _one_or_in_doubt(world: World, spawn: Callable[[], Awaitable[Compute]]
 
 async def _cut_everywhere(world: World, work: Callable[[], Coroutine[Any, Any, Any]], what: str) -> None:
     before = others()
-    for steps in cuts():
+    for steps in cuts(world.case.every_step):
         late, given = await cut(work(), steps)
         await world.settle()
         if isinstance(given, Compute):

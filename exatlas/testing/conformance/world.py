@@ -18,8 +18,6 @@ from exatlas.records.compute import Compute
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
-EVERY_STEP = 100
-"""So many steps of the event loop are tried one by one; beyond them, where work mostly waits, with growing gaps."""
 MOST_STEPS = 200_000
 """Steps after which an operation that is to be cut everywhere is taken for endless."""
 SETTLING_ROUNDS = 50
@@ -132,12 +130,12 @@ def others() -> set[asyncio.Task[Any]]:
     return {task for task in tasks if getattr(task.get_coro(), "__qualname__", "") != SERVER_TASK}
 
 
-def cuts() -> Iterator[int]:
-    """After how many steps to cut, one trial each."""
+def cuts(every_step: int) -> Iterator[int]:
+    """After how many steps to cut, one trial each: every one at first, and then with strides that grow."""
     steps = 0
     while steps < MOST_STEPS:
         yield steps
-        steps += 1 + max(steps - EVERY_STEP, 0) // 10
+        steps += 1 + max(steps - every_step, 0) // 5
 
 
 async def cut(work: Coroutine[Any, Any, T], steps: int) -> tuple[bool, T | None]:

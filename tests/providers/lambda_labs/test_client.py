@@ -17,10 +17,8 @@ TERMINATE = ("POST", "/instance-operations/terminate")
 class Clock(exatlas.ManualClock):
     """A clock that turns itself after a moment, although the test itself always has something to run."""
 
-    PATIENCE = 8
-
     def __init__(self):
-        super().__init__(auto=True)
+        super().__init__(auto=True, patience=8)
 
 
 def client(fake: FakeLambda, **settings) -> exatlas.Atlas:
