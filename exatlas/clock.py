@@ -29,12 +29,18 @@ class ManualClock:
     With ``auto=True`` the clock jumps to the next waiter as soon as the event loop has nothing else ready to run, so
     a test that "waits" an hour takes no time. Work that waits for a socket counts as nothing to run: a deadline by this
     clock passes at once there. Without ``auto``, nothing that sleeps wakes up until the test says so.
+
+    Args:
+        start: What the hands show at first.
+        auto: Jump by itself.
+        patience: Rounds of the event loop for which others may be ready to run before an automatic clock jumps all the
+            same. Tests that step through the loop themselves keep it busy, and want few.
     """
 
-    PATIENCE = 1000
-    """Rounds of the event loop that an automatic clock lets others run before it jumps all the same."""
-
-    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC), *, auto: bool = False) -> None:
+    def __init__(
+        self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC), *, auto: bool = False, patience: int = 1000
+    ) -> None:
+        self._patience = patience
         self._start = start
         self._elapsed = 0.0
         self._auto = auto
@@ -78,7 +84,7 @@ class ManualClock:
         # One callback for all sleepers: several would each take the others for work that is ready to run.
         if self._turning is not loop:
             self._turning = loop
-            loop.call_soon(self._turn_when_idle, loop, self.PATIENCE)
+            loop.call_soon(self._turn_when_idle, loop, self._patience)
 
     def _turn_when_idle(self, loop: asyncio.AbstractEventLoop, patience: int) -> None:
         # The standard loops keep what is ready to run in `_ready`; others are given one round.
