@@ -429,6 +429,22 @@ async def test_a_ruleset_that_was_not_made_is_made_again(fake, launch, fault):
     assert len(fake.rulesets.items) == 1
 
 
+@pytest.mark.parametrize("shaky", [1, 2])
+async def test_the_firewalls_internal_error_passes(fake, launch, shaky):
+    fake.rulesets.shaky = shaky
+    await spawning.spawn(request(ports=["80/tcp"]), launch)
+    assert len(fake.rented()) == len(fake.rulesets.items) == 1
+
+
+async def test_the_firewalls_internal_error_that_stays_rents_nothing(fake, launch):
+    fake.rulesets.shaky = 3
+    with pytest.raises(ProviderBrokenError) as caught:
+        await spawning.spawn(request(ports=["80/tcp"]), launch)
+    assert caught.value.status == 409
+    assert fake.rented() == []
+    assert fake.rulesets.items == {}
+
+
 @pytest.mark.parametrize("fault", [Fault.ERROR_BEFORE, Fault.ERROR_AFTER])
 async def test_a_ruleset_that_cannot_be_made_rents_nothing_and_leaves_nothing(fake, launch, fault):
     fake.fail(fault, *POST_RULESET, times=3)
