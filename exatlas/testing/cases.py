@@ -14,10 +14,12 @@ from exatlas.providers import find
 from exatlas.testing.clocks import FastClock
 from exatlas.testing.clouds import serve
 
+SPEED = 200.0
+"""How much faster than the world a served fake's clock runs. A minute of patience has to last on a busy machine."""
 REQUEST_TIMEOUT_S = 1.0
 """Real seconds for each request over loopback: enough on a busy machine, and few where a reply never comes."""
 
-EVERY_STEP = 25
+EVERY_STEP = 10
 """Steps that are tried one by one over loopback, where each of them takes real time."""
 
 
@@ -64,7 +66,7 @@ def over_loopback(name: str) -> OpenCase:
 
     @asynccontextmanager
     async def opened() -> AsyncGenerator[Case, None]:
-        fake = make_fake(FastClock())
+        fake = make_fake(FastClock(SPEED))
         async with serve(fake.handle) as origin:
             case = case_of(fake, base_urls={fake.provider: fake.base_urls(origin)}, timeout=REQUEST_TIMEOUT_S)
             yield evolve(case, every_step=EVERY_STEP)

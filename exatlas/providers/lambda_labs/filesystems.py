@@ -21,6 +21,8 @@ from exatlas.transport.asking import done
 from exatlas.transport.shape import Fields
 
 LONGEST_NAME = 60
+MOUNTS = "/lambda/nfs"
+"""Where machines have filesystems by default."""
 CLOCK_DOUBT = timedelta(minutes=5)
 """How far Lambda's clock and ours may be apart."""
 LOOKS_S = (1.0, 4.0)
@@ -35,7 +37,7 @@ class Filesystem:
     id: str
     name: str
     region: str | None = None
-    mount_point: str | None = None
+    mount_point: str
     """Where machines have it, unless a launch says otherwise; the container sees it at its own mount path."""
     bytes_used: int | None = None
     """As of some hours ago."""
@@ -130,11 +132,12 @@ def _is_new(found: Filesystem, begun: datetime) -> bool:
 
 def _read(body: Fields) -> Filesystem:
     region = body.object("region")
+    name = body.required_text("name")
     return Filesystem(
         id=body.required_text("id"),
-        name=body.required_text("name"),
+        name=name,
         region=region.text("name") if region else None,
-        mount_point=body.text("mount_point"),
+        mount_point=body.text("mount_point") or f"{MOUNTS}/{name}",
         bytes_used=body.whole("bytes_used"),
         is_in_use=body.flag("is_in_use"),
         created_at=body.instant("created"),

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from exatlas.records.gpu import GPU_MODELS, gpu_names
+from exatlas.records.gpu import GPU_MODELS
 
 MODELS: Mapping[str, str] = MappingProxyType(
     {
@@ -54,11 +54,6 @@ def memory_gb(gpu_description: str | None) -> int | None:
     """Video memory per GPU, from the description."""
     found = _DESCRIPTION.fullmatch(gpu_description or "")
     return int(found["memory"]) if found else None
-
-
-def wanted(name: str) -> frozenset[str]:
-    """What a requested name may equal, besides itself: the canonical names it stands for."""
-    return frozenset(gpu_names(name))
 
 
 def _described(gpu_description: str | None) -> str | None:

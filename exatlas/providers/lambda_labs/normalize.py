@@ -78,11 +78,6 @@ def tags_of(instance: Fields) -> dict[str, str]:
     return {tag.required_text("key"): tag.text("value") or "" for tag in instance.objects("tags")}
 
 
-def attached(instance: Fields) -> tuple[str, ...]:
-    """The ids of the firewall rulesets a machine was launched with."""
-    return tuple(entry.required_text("id") for entry in instance.objects("firewall_rulesets"))
-
-
 def _binding(port: int, protocol: str, ip: str | None) -> PortBinding:
     """Every machine has an address of its own, so numbers are equal inside and outside."""
     url = f"{protocol}://{ip}:{port}" if ip else None

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from attrs import frozen
 
 from exatlas.cancellation import Deadline, outlive
-from exatlas.errors import AtlasError, ConflictError, NotFoundError
+from exatlas.errors import AtlasError, ConflictError, NotFoundError, ProviderBrokenError
 from exatlas.launch import launch_of, mark_name, may_have_acted
 from exatlas.messages import HttpReply
 from exatlas.protocols import Context
@@ -29,6 +29,7 @@ log = logging.getLogger("exatlas.providers.lambda_labs")
 
 PREFIX = "exatlas"
 MAKE_WAITS_S = (1.0, 3.0)
+SHAKEN, SHAKE_WAITS_S = 409, (1.0, 3.0)
 DETACH_WAITS_S = (2.0, 4.0, 8.0, 12.0)
 """A machine keeps its ruleset for a while after it was told to end. What outlasts these waits is swept later."""
 PATIENCE_S = 60.0
@@ -143,12 +144,25 @@ async def _delete(ids: Sequence[str], ctx: Context, operation: str) -> list[str]
     left = []
     for ruleset_id in ids:
         try:
-            await ask(ctx, translate.delete_ruleset(ruleset_id, ctx, operation), done)
+            await _delete_one(ruleset_id, ctx, operation)
         except NotFoundError:
             continue
         except ConflictError:
             left.append(ruleset_id)
     return left
+
+
+async def _delete_one(ruleset_id: str, ctx: Context, operation: str) -> None:
+    """Delete one. The firewall's internal errors are a 409, which the transport takes for final; they pass."""
+    call = translate.delete_ruleset(ruleset_id, ctx, operation)
+    for wait_s in (*SHAKE_WAITS_S, None):
+        try:
+            return await ask(ctx, call, done)
+        except ProviderBrokenError as error:
+            if wait_s is None or error.status != SHAKEN:
+                raise
+        await ctx.clock.sleep(wait_s)
+    return None
 
 
 def _read(row: Fields) -> Ruleset | None:

@@ -151,21 +151,22 @@ async def _attempt(plan: Plan, candidate: Candidate) -> Compute:
 async def _create(plan: Plan, candidate: Candidate, ruleset_id: str | None) -> Compute:
     """Launch, and wait a 429 out. A refusal is believed only when the list has no machine of this launch either.
 
-    Looking costs no time, because the next launch has to wait anyway, and tells the refusal of a launch from that of
-    its double, should something on the way have delivered it twice.
+    That tells the refusal of a launch from that of its double, should something on the way have delivered it twice.
     """
     call = translate.launch(plan.body(candidate, ruleset_id), plan.user_data.secrets, plan.ctx)
     for attempt in range(1, LAUNCH_TRIES + 1):
         try:
             return plan.compute(await _launch(call, plan.ctx), candidate)
         except (NoCapacityError, QuotaError, RateLimitedError) as error:
+            wait_s = max(error.retry_after or 0.0, limits.LAUNCH_EVERY_S)
+            again = isinstance(error, RateLimitedError) and attempt < LAUNCH_TRIES and wait_s <= LONGEST_ADVICE_S
+            if again:
+                await plan.ctx.clock.sleep(wait_s)  # which outlasts the lag of the list
             found = await _found_after_all(plan, candidate)
             if found is not None:
                 return found
-            wait_s = max(error.retry_after or 0.0, limits.LAUNCH_EVERY_S)
-            if not isinstance(error, RateLimitedError) or attempt == LAUNCH_TRIES or wait_s > LONGEST_ADVICE_S:
+            if not again:
                 raise
-        await plan.ctx.clock.sleep(wait_s)
     raise AssertionError("the last attempt returns or raises")
 
 

@@ -135,7 +135,7 @@ def cuts(every_step: int) -> Iterator[int]:
     steps = 0
     while steps < MOST_STEPS:
         yield steps
-        steps += 1 + max(steps - every_step, 0) // 5
+        steps += 1 + max(steps - every_step, 0) // 3
 
 
 async def cut(work: Coroutine[Any, Any, T], steps: int) -> tuple[bool, T | None]:

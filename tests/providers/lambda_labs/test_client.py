@@ -14,11 +14,9 @@ EAST, WEST = "us-east-1", "us-west-1"
 TERMINATE = ("POST", "/instance-operations/terminate")
 
 
-class Clock(exatlas.ManualClock):
-    """A clock that turns itself after a moment, although the test itself always has something to run."""
-
-    def __init__(self):
-        super().__init__(auto=True, patience=8)
+def quick() -> exatlas.ManualClock:
+    """A clock that turns itself after a moment, although a trial always has something to run."""
+    return exatlas.ManualClock(auto=True, patience=8)
 
 
 def client(fake: FakeLambda, **settings) -> exatlas.Atlas:
@@ -111,7 +109,7 @@ async def test_fakes_refuse_a_wrong_key(fake):
 )
 async def test_cancelling_a_spawn_anywhere_leaves_nothing_rented_and_no_ruleset(cancel_everywhere, prepare):
     async def trial(cut):
-        fake = FakeLambda(Clock(), terminating_s=5)
+        fake = FakeLambda(quick(), terminating_s=5)
         prepare(fake)
         async with client(fake) as atlas:
             try:
@@ -129,7 +127,7 @@ async def test_cancelling_a_spawn_anywhere_leaves_nothing_rented_and_no_ruleset(
 
 async def test_cancelling_a_rental_anywhere_leaves_nothing_rented_and_no_ruleset(cancel_everywhere):
     async def trial(cut):
-        fake = FakeLambda(Clock(), terminating_s=5)
+        fake = FakeLambda(quick(), terminating_s=5)
         async with client(fake) as atlas:
 
             async def work():
@@ -146,7 +144,7 @@ async def test_cancelling_a_rental_anywhere_leaves_nothing_rented_and_no_ruleset
 @pytest.mark.parametrize("many", [False, True])
 async def test_cancelling_a_termination_anywhere_leaves_a_machine_or_nothing(cancel_everywhere, many):
     async def trial(cut):
-        fake = FakeLambda(Clock(), terminating_s=5)
+        fake = FakeLambda(quick(), terminating_s=5)
         async with client(fake) as atlas:
             compute = await atlas.spawn_compute(**WANTED)
             ctx = await atlas.context()
@@ -174,7 +172,7 @@ async def test_cancelling_a_termination_anywhere_leaves_a_machine_or_nothing(can
 )
 async def test_cancelling_anything_else_leaves_the_machine_alone_and_no_task(cancel_everywhere, read):
     async def trial(cut):
-        fake = FakeLambda(Clock())
+        fake = FakeLambda(quick())
         async with client(fake) as atlas:
             compute = await atlas.spawn_compute(**WANTED)
             await cut(read(atlas, compute, await atlas.context()))
@@ -188,7 +186,7 @@ async def test_a_cancelled_caller_in_the_launch_queue_rents_nothing(cancel_every
     """Two spawns at once: the second waits 12 s for its turn, and is cancelled there as anywhere."""
 
     async def trial(cut):
-        fake = FakeLambda(Clock(), terminating_s=5)
+        fake = FakeLambda(quick(), terminating_s=5)
         async with client(fake) as atlas:
             first = await atlas.spawn_compute(**WANTED)
             got = await cut(atlas.spawn_compute(**WANTED))

@@ -327,6 +327,14 @@ async def test_rulesets_are_removed_over_trouble(fake, ctx, fault, method):
     assert fake.rulesets.items == {}
 
 
+@pytest.mark.parametrize(("shaky", "left"), [(1, 0), (2, 0), (3, 1)])
+async def test_the_firewalls_internal_error_passes(fake, ctx, shaky, left):
+    compute = await rent(ctx, ports=["80/tcp"])
+    fake.rulesets.shaky = shaky
+    await machines.terminate(compute.id, ctx)
+    assert len(fake.rulesets.items) == left
+
+
 async def test_a_ruleset_that_cannot_be_removed_is_told_and_no_error(fake, ctx, caplog):
     compute = await rent(ctx, ports=["80/tcp"])
     (ruleset,) = fake.rulesets.items

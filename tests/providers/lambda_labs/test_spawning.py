@@ -332,6 +332,14 @@ async def test_a_launch_delivered_twice_leaves_one_machine(fake, launch, ports, 
     assert fake.rulesets.items == {}
 
 
+async def test_a_launch_delivered_twice_and_shown_late_is_not_sent_again(fake, launch):
+    fake.listing_lag_s = 5
+    fake.fail(Fault.TWICE, *POST_LAUNCH)
+    compute = await spawning.spawn(request(ports=["80/tcp"]), launch)
+    assert [each.id for each in fake.rented()] == [compute.id]
+    assert launches(fake) == 1
+
+
 @pytest.mark.parametrize("fault", [Fault.DROP_BEFORE, Fault.STALL_BEFORE, Fault.ERROR_BEFORE])
 async def test_an_answer_that_stays_lost_is_an_unknown_outcome_and_no_second_launch(fake, launch, fault):
     fake.fail(fault, *POST_LAUNCH)
@@ -427,6 +435,22 @@ async def test_a_ruleset_that_was_not_made_is_made_again(fake, launch, fault):
     fake.fail(fault, *POST_RULESET, times=2)
     await spawning.spawn(request(ports=["80/tcp"]), launch)
     assert len(fake.rulesets.items) == 1
+
+
+@pytest.mark.parametrize("shaky", [1, 2])
+async def test_the_firewalls_internal_error_passes(fake, launch, shaky):
+    fake.rulesets.shaky = shaky
+    await spawning.spawn(request(ports=["80/tcp"]), launch)
+    assert len(fake.rented()) == len(fake.rulesets.items) == 1
+
+
+async def test_the_firewalls_internal_error_that_stays_rents_nothing(fake, launch):
+    fake.rulesets.shaky = 3
+    with pytest.raises(ProviderBrokenError) as caught:
+        await spawning.spawn(request(ports=["80/tcp"]), launch)
+    assert caught.value.status == 409
+    assert fake.rented() == []
+    assert fake.rulesets.items == {}
 
 
 @pytest.mark.parametrize("fault", [Fault.ERROR_BEFORE, Fault.ERROR_AFTER])

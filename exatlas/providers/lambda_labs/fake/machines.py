@@ -15,7 +15,6 @@ from exatlas.providers.lambda_labs.fake.catalog import Kind
 
 IP = "198.51.100.7"
 JUPYTER_TOKEN = "03b7d30d9d3e4d8fa41657bc0d478c1b"  # noqa: S105 - the document's own example
-ENDED = frozenset({"terminating", "terminated", "preempted"})
 CENTS, MINUTE_S, MINUTES_PER_HOUR = 100, 60, 60
 
 

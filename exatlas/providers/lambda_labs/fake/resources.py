@@ -9,7 +9,7 @@ from attrs import define, field
 from exatlas.fakes.replies import json_reply
 from exatlas.messages import HttpReply
 from exatlas.providers.lambda_labs.fake import bodies, catalog
-from exatlas.providers.lambda_labs.fake.problems import invalid, missing, problem, quota
+from exatlas.providers.lambda_labs.fake.problems import invalid, missing, problem, quota, shaken
 
 USER = {"id": "3da5a70a57a7422ea8a7203f98b2198b", "email": "me@example.com", "status": "active"}
 MOST_FILESYSTEMS = 24
@@ -54,10 +54,14 @@ class Rulesets:
     quota: int
     users: Callable[[str], Sequence[str]]
     """The ids of the machines that have a ruleset now."""
+    shaky: int = 0
+    """How many of the next creations and deletions end in the firewall's internal error."""
     items: dict[str, dict[str, Any]] = field(factory=dict)
 
     def create(self, body: Any, new_id: str, now: datetime) -> HttpReply:
         """POST."""
+        if self._shakes():
+            return shaken()
         fault = bodies.ruleset_fault(body)
         if fault or body["region"] not in catalog.REGIONS:
             return invalid(fault or "region")
@@ -89,6 +93,8 @@ class Rulesets:
 
     def delete(self, ruleset_id: str) -> HttpReply:
         """DELETE."""
+        if self._shakes():
+            return shaken()
         if ruleset_id not in self.items:
             return missing("Specified firewall ruleset does not exist.")
         if self.users(ruleset_id):
@@ -96,6 +102,10 @@ class Rulesets:
             return problem(400, code, "The firewall ruleset is in use.", "Terminate its instances first.")
         del self.items[ruleset_id]
         return data({})
+
+    def _shakes(self) -> bool:
+        self.shaky -= 1
+        return self.shaky >= 0
 
 
 @define(kw_only=True)
