@@ -11,6 +11,7 @@ from benchmarks.limits import allow_many_files
 from benchmarks.measures import Numbers
 from benchmarks.measures.calls import get_compute
 from benchmarks.measures.decoding import decode
+from benchmarks.measures.fakes import fan, spawns
 from benchmarks.measures.floods import flood
 from benchmarks.measures.opening import first
 from benchmarks.measures.starting import start
@@ -24,7 +25,12 @@ WITH_CLIENT: Mapping[str, Callable[..., Awaitable[Numbers]]] = {
     "flood": flood,
     "calls": get_compute,
 }
-WITHOUT_CLIENT: Mapping[str, Callable[..., Numbers]] = {"decode": decode, "start": start}
+WITHOUT_CLIENT: Mapping[str, Callable[..., Numbers]] = {
+    "decode": decode,
+    "fan": fan,
+    "spawns": spawns,
+    "start": start,
+}
 
 
 def obey(*, contender: str, port: int, what: str, settings: Mapping[str, Any]) -> Numbers:

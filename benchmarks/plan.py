@@ -6,6 +6,7 @@ from attrs import field, frozen
 
 PAIR = ("floor", "exatlas")
 ALL = (*PAIR, "runpod")
+AWAY_MS = {"runpod": 50, "vast": 120, "lambda_labs": 250, "fly": 400}
 LIMITED = ("floor", "floor, one budget", "exatlas", "runpod")
 
 
@@ -42,6 +43,7 @@ def steps(*, quick: bool) -> list[Step]:
         _calls(quick=quick),
         _sse(quick=quick),
         _imports(quick=quick),
+        *_fakes(quick=quick),
     ]
 
 
@@ -144,3 +146,28 @@ def _imports(*, quick: bool) -> Step:
         contenders=(*PAIR, "aiohttp", "runpod"),
         rounds=1 if quick else 3,
     )
+
+
+def _fakes(*, quick: bool) -> list[Step]:
+    def spawns(provider: str, machines: int) -> Step:
+        return Step(
+            group="fakes",
+            name=f"machines rented of {provider}'s fake",
+            what="spawns",
+            settings={"provider": provider, "machines": machines // 10 if quick else machines},
+            contenders=("exatlas",) if provider == "memory" else PAIR,
+            rounds=1 if quick else 3,
+        )
+
+    return [
+        Step(
+            group="fakes",
+            name="fan-out over four clouds, 50 to 400 ms away",
+            what="fan",
+            settings={"away_ms": AWAY_MS, "repeats": 1 if quick else 3},
+            contenders=PAIR,
+            rounds=1 if quick else 3,
+        ),
+        spawns("memory", 3000),
+        spawns("runpod", 2000),
+    ]

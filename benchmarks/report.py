@@ -18,6 +18,7 @@ _TITLES = {
     "calls": "Management calls",
     "sse": "Decoding server-sent events",
     "imports": "Starting",
+    "fakes": "Clouds in a box",
 }
 
 

@@ -103,5 +103,7 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
         Row(key="cpu_ms", label="CPU per 1,000 calls (ms)", digits=0, most=1.25),
     ),
     "decode": (Row(key="mb_per_s", label="MB per second", digits=0),),
+    "fan": (Row(key="over_ms", label="over the slowest cloud (ms)", by="value", most=10),),
+    "spawns": (Row(key="spawns_per_s", label="machines per second", digits=0, by="value", least=10_000),),
     "start": (Row(key="start_ms", label="from start to end (ms)", digits=0, by="difference", most=60),),
 }
