@@ -3,7 +3,7 @@
 Such a stream is bound to its request: it is not repeated, and an end that was not announced is a truncation.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 import anyio
@@ -13,6 +13,7 @@ from exatlas.errors import StreamFailedError, StreamTruncatedError, TransportErr
 from exatlas.messages import HttpCall, HttpReply
 from exatlas.protocols import ByteStream, Context
 from exatlas.records.job import StreamEvent
+from exatlas.transport.asking import Refusal, take
 from exatlas.transport.exchange import open_stream
 from exatlas.transport.redact import redact_json, redact_text
 from exatlas.transport.sse import SseDecoder, SseEvent
@@ -24,7 +25,7 @@ DONE = "[DONE]"
 async def stream_events(
     ctx: Context,
     call: HttpCall,
-    refuse: Callable[[HttpReply], None],
+    refusal: Refusal,
     *,
     done: str | None = DONE,
     idle_s: float = 60.0,
@@ -35,7 +36,7 @@ async def stream_events(
     connection at once; whether that stops the work behind it is the server's affair.
 
     Args:
-        refuse: Raises the provider's error for a reply whose status is not a success.
+        refusal: The provider's error for a reply that is no success.
         done: The data that announces the end, or None for servers that simply close.
         idle_s: Longest silence between two pieces of the body. The wait for the head is the call's own `timeout_s`.
 
@@ -47,7 +48,7 @@ async def stream_events(
     stream = await open_stream(ctx, call)
     try:
         if not 200 <= stream.status < 300 or not _is_event_stream(stream):
-            yield _whole(await _read_reply(stream), call, refuse)
+            yield take(ctx, call, await _read_reply(stream), partial(_whole, call), refusal)
             return
         decoder = SseDecoder()
         pieces = stream.chunks()
@@ -78,9 +79,8 @@ async def _read_reply(stream: ByteStream) -> HttpReply:
     return HttpReply(status=stream.status, headers=stream.headers, body=await stream.read())
 
 
-def _whole(reply: HttpReply, call: HttpCall, refuse: Callable[[HttpReply], None]) -> StreamEvent:
+def _whole(call: HttpCall, reply: HttpReply) -> StreamEvent:
     """The one event of a reply that is not a stream."""
-    refuse(reply)
     return _read(SseEvent(event="message", data=reply.text, id="", retry_ms=None), call)
 
 

@@ -37,9 +37,8 @@ async def sent(*pieces, then=None):
         raise then
 
 
-def refuse(reply):
-    if reply.status == 403:
-        raise ForbiddenError("no")
+def refusal(reply, _call, _now):
+    return ForbiddenError("no") if reply.status == 403 else None
 
 
 def answering(reply):
@@ -54,7 +53,7 @@ def streaming(*pieces, then=None):
 
 
 async def read(ctx, **options):
-    return [event.data async for event in stream_events(ctx, CALL, refuse, **options)]
+    return [event.data async for event in stream_events(ctx, CALL, refusal, **options)]
 
 
 async def test_events_are_decoded_and_done_ends_the_stream():
@@ -64,14 +63,14 @@ async def test_events_are_decoded_and_done_ends_the_stream():
 
 async def test_names_and_ids_are_kept():
     ctx = streaming(b"event: progress\nid: 7\ndata: 1\n\ndata: [DONE]\n\n")
-    (event,) = [event async for event in stream_events(ctx, CALL, refuse)]
+    (event,) = [event async for event in stream_events(ctx, CALL, refusal)]
     assert (event.event, event.id, event.data) == ("progress", "7", 1)
 
 
 async def test_an_end_that_was_not_announced_is_a_truncation():
     got = []
     with pytest.raises(StreamTruncatedError, match=r"\[DONE\]"):
-        async for event in stream_events(streaming(b"data: 1\n\n"), CALL, refuse):
+        async for event in stream_events(streaming(b"data: 1\n\n"), CALL, refusal):
             got.append(event.data)
     assert got == [1]
 
@@ -142,7 +141,7 @@ async def test_leaving_closes_the_reply_at_once():
             closed.append(True)
 
     ctx = answering(StreamingReply(status=200, headers=EVENT_STREAM, body=endless()))
-    async with aclosing(stream_events(ctx, CALL, refuse)) as events:
+    async with aclosing(stream_events(ctx, CALL, refusal)) as events:
         await anext(events)
     assert closed == [True]
 

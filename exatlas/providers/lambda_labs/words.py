@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from exatlas.records.compute import ComputeStatus
+from exatlas.transport.words import unknown
 
 log = logging.getLogger("exatlas.providers.lambda_labs")
 
@@ -23,15 +24,7 @@ STATUS: Mapping[str, ComputeStatus] = MappingProxyType(
 )
 """`active` says that the machine is up, not its container; an `unhealthy` machine exists and bills."""
 
-_complained: set[str] = set()
-
 
 def status(word: str) -> ComputeStatus:
     """Our word for a machine's status; `unknown`, with one warning per process, for a word Lambda added later."""
-    known = STATUS.get(word)
-    if known is not None:
-        return known
-    if word not in _complained:
-        _complained.add(word)
-        log.warning("Lambda sent the status %.80r, which this version does not know; it is read as unknown", word)
-    return ComputeStatus.UNKNOWN
+    return STATUS.get(word) or unknown(log, "Lambda", "status", word, ComputeStatus.UNKNOWN)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from exatlas.errors import ValidationError
-from exatlas.messages import HttpCall, HttpReply, Repeat, encode
+from exatlas.messages import HttpCall, Repeat, encode
 from exatlas.protocols import Context
 from exatlas.providers.runpod.refusals import refusal
 from exatlas.records.job import StreamEvent
@@ -25,14 +25,7 @@ def stream(
     endpoint: str, path: str, body: Any, ctx: Context, *, done: str | None, idle_s: float
 ) -> AsyncGenerator[StreamEvent, None]:
     """Send the body once and yield the answer's events."""
-    call = event_call(endpoint, path, body, ctx)
-
-    def refuse(reply: HttpReply) -> None:
-        error = refusal(reply, call, ctx.clock.now())
-        if error is not None:
-            raise error
-
-    return stream_events(ctx, call, refuse, done=done, idle_s=idle_s)
+    return stream_events(ctx, event_call(endpoint, path, body, ctx), refusal, done=done, idle_s=idle_s)
 
 
 def event_call(endpoint: str, path: str, body: Any, ctx: Context) -> HttpCall:

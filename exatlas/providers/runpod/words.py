@@ -6,17 +6,14 @@ Source: `PodStatus` and `AvailabilityLevel` of REST v2; runpod/docs `serverless/
 
 import logging
 from collections.abc import Mapping
-from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeVar
 
 from exatlas.records.compute import ComputeStatus
 from exatlas.records.gpu import Stock
 from exatlas.records.job import JobStatus
+from exatlas.transport.words import unknown
 
 log = logging.getLogger("exatlas.providers.runpod")
-
-W = TypeVar("W", bound=StrEnum)
 
 POD_STATUS: Mapping[str, ComputeStatus] = MappingProxyType(
     {
@@ -50,28 +47,19 @@ STOCK: Mapping[str, Stock] = MappingProxyType(
     }
 )
 
-_complained: set[tuple[str, str]] = set()
-
 
 def pod_status(word: str) -> ComputeStatus:
     """Our word for a pod's status; `unknown`, with one warning per process, for a word RunPod added later."""
-    return POD_STATUS.get(word) or _unknown("pod status", word, ComputeStatus.UNKNOWN)
+    return POD_STATUS.get(word) or unknown(log, "RunPod", "pod status", word, ComputeStatus.UNKNOWN)
 
 
 def job_status(word: str) -> JobStatus:
     """Our word for a job's status. An unknown word is not taken for an end."""
-    return JOB_STATUS.get(word) or _unknown("job status", word, JobStatus.UNKNOWN)
+    return JOB_STATUS.get(word) or unknown(log, "RunPod", "job status", word, JobStatus.UNKNOWN)
 
 
 def stock(word: str | None) -> Stock:
     """Our word for a level of stock. None means nobody asked RunPod, which is not the same as none left."""
     if word is None:
         return Stock.UNKNOWN
-    return STOCK.get(word) or _unknown("availability", word, Stock.UNKNOWN)
-
-
-def _unknown(noun: str, word: str, ours: W) -> W:
-    if (noun, word) not in _complained:
-        _complained.add((noun, word))
-        log.warning("RunPod sent the %s %.80r, which this version does not know; it is read as unknown", noun, word)
-    return ours
+    return STOCK.get(word) or unknown(log, "RunPod", "availability", word, Stock.UNKNOWN)

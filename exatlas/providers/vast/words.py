@@ -13,6 +13,7 @@ import re
 from attrs import frozen
 
 from exatlas.records.compute import ComputeStatus
+from exatlas.transport.words import unknown
 
 log = logging.getLogger("exatlas.providers.vast")
 
@@ -33,8 +34,6 @@ FATAL = re.compile(
 )
 """Texts of a start that cannot succeed. The same field carries the progress of a pull, which is none of these."""
 _MAY_BE_FATAL = frozenset({None, "created", "loading", "exited"})
-
-_complained: set[tuple[str, str]] = set()
 
 
 @frozen(kw_only=True)
@@ -59,7 +58,7 @@ def status(state: State) -> ComputeStatus:
         return ComputeStatus.TERMINATED
     strange = _strange(state)
     if strange:
-        return _unknown(*strange)
+        return unknown(log, "Vast", *strange, ComputeStatus.UNKNOWN)
     if state.intended in PAUSED or (state.current == state.next == "stopped"):
         return ComputeStatus.STOPPED
     if state.actual in _MAY_BE_FATAL and FATAL.search(state.message or ""):
@@ -84,10 +83,3 @@ def _strange(state: State) -> tuple[str, str] | None:
         if word is not None and word not in known:
             return field, word
     return None
-
-
-def _unknown(field: str, word: str) -> ComputeStatus:
-    if (field, word) not in _complained:
-        _complained.add((field, word))
-        log.warning("Vast sent the %s %.80r, which this version does not know; it is read as unknown", field, word)
-    return ComputeStatus.UNKNOWN

@@ -7,6 +7,7 @@ import pytest
 from exatlas.providers.vast import words
 from exatlas.providers.vast.words import State
 from exatlas.records.compute import ComputeStatus as S
+from exatlas.transport import words as unknown_words
 
 RUN = {"intended": "running", "current": "running", "next": "running"}
 OFF = {"intended": "stopped", "current": "stopped", "next": "stopped"}
@@ -79,7 +80,7 @@ def test_the_table_has_every_word():
 
 @pytest.mark.parametrize("field", ["intended", "current", "next", "actual"])
 def test_a_new_word_is_unknown_and_told_once(caplog, monkeypatch, field):
-    monkeypatch.setattr(words, "_complained", set())
+    monkeypatch.setattr(unknown_words, "_complained", set())
     caplog.set_level(logging.WARNING)
     state = State(**{**RUN, "actual": "running", field: "hibernating"})
     assert [words.status(state) for _ in range(3)] == [S.UNKNOWN] * 3
