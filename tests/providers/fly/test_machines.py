@@ -33,6 +33,7 @@ from exatlas.providers.fly import machines
 from exatlas.providers.fly.fake import FakeFly, FakeVolume, Fault
 from exatlas.providers.fly.fake.problems import SHORTAGES
 from exatlas.providers.fly.options import Settings
+from exatlas.providers.fly.volumes import remove
 from exatlas.records.compute import ComputeFilter, ComputeRequest, ComputeStatus
 from exatlas.transport.inprocess import InProcessTransport
 
@@ -293,6 +294,16 @@ async def test_an_address_whose_assignment_is_lost_is_looked_for_first(fake, lau
     assert len([ip for ip in addresses if ip.startswith("198.")]) == (1 if "ipv4" in opts else 0)
 
 
+@pytest.mark.parametrize("fault", [Fault.DROP_BEFORE, Fault.ERROR_BEFORE])
+async def test_an_address_that_costs_money_is_asked_for_once(fake, launch, fault):
+    fake.fail(fault, "POST", "/ip_assignments", times=2)
+    with pytest.raises(ProviderBrokenError, match=r"did not get the addresses it needs \(v4\)"):
+        await machines.spawn(request(ports=["22/tcp"], provider_opts={"ipv4": "dedicated"}), ANY, launch)
+    asked = sum((method, path.rpartition("/")[2]) == ("POST", "ip_assignments") for method, path in fake.calls)
+    assert asked == 3, "v6 twice, v4 once"
+    assert fake.left_over() == []
+
+
 # --- volumes ---
 
 
@@ -431,6 +442,26 @@ async def test_a_machine_that_shows_up_late_is_cleared_up(fake, launch):
     assert fake.left_over() == ["workers"]
 
 
+async def test_only_a_machine_of_this_launch_that_lives_is_adopted(fake, launch, clock):
+    fake.ignores_filters = True
+    shared = {"provider_opts": {"app": "workers"}}
+    for other in ("1" * 12, "2" * 12):
+        await machines.spawn(request(**shared), ANY, evolve(launch, launch_id=other))
+    dead = await machines.spawn(request(name="dead", **shared), ANY, launch)
+    fake.machine(dead.id).go(clock.now(), (0, "destroying"))
+    fake.fail(Fault.DROP_AFTER, "POST", "/machines")
+    compute = await machines.spawn(request(name="alive", **shared), ANY, launch)
+    assert (compute.launch_id, compute.name) == (LAUNCH, f"alive-{LAUNCH}")
+
+
+async def test_a_volume_that_a_machine_nobody_lists_holds_on_to_goes_with_it(fake, launch):
+    compute = await machines.spawn(request(volume_gb=1, provider_opts={"app": "workers"}), ANY, launch)
+    others = await remove("workers", f"exatlas_{LAUNCH}", launch, "terminate")
+    assert others == []
+    assert fake.left_over() == ["workers"]
+    assert fake.machine(compute.id).state(fake.clock.now()) == "destroyed"
+
+
 async def test_looking_survives_trouble(fake, launch):
     fake.fail(Fault.DROP_AFTER, "POST", "/machines")
     fake.fail(Fault.ERROR_BEFORE, "GET", "/machines", times=4)
@@ -474,6 +505,20 @@ async def test_cancelling_a_spawn_anywhere_leaves_nothing(fake, launch, steps, f
     if task.cancelled():
         assert fake.left_over() == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("more", range(0, 60, 4))
+async def test_cancelling_again_does_not_stop_the_clearing_up(fake, launch, more):
+    task = asyncio.create_task(machines.spawn(request(volume_gb=3, provider_opts={"app": "workers"}), ANY, launch))
+    while not fake.machines:
+        await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(more):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert fake.left_over() == ["workers"]
 
 
 # --- reading ---
