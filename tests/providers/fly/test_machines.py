@@ -360,6 +360,25 @@ def a_volume(fake, app, region):
     return made.id
 
 
+@pytest.mark.parametrize("app", [None, "workers"])
+async def test_a_volume_too_new_to_be_listed_is_deleted_all_the_same(fake, launch, app):
+    fake.listing_lag_s = 1000
+    fake.room["fra"] = 0
+    opts = {"app": app} if app else {}
+    compute = await machines.spawn(request(volume_gb=5, region_hints=["fra", "ams"], provider_opts=opts), ANY, launch)
+    assert [fake.volumes[one].region for one in volumes(fake)] == ["ams"]
+    await machines.terminate(compute.id, ANY, launch)
+    assert fake.left_over() == ([app] if app else [])
+
+
+async def test_an_app_whose_create_ended_in_too_many_requests_may_exist_and_goes(fake, launch):
+    fake.fail(Fault.ERROR_AFTER, "POST", "/v1/apps")
+    fake.fail(Fault.LIMITED, "POST", "/v1/apps", times=2)
+    with pytest.raises(RateLimitedError):
+        await machines.spawn(request(), ANY, launch)
+    assert fake.apps[APP].deleted
+
+
 @pytest.mark.parametrize("fault", dangerous())
 @pytest.mark.parametrize("lag_s", [0, 3])
 async def test_a_volume_whose_create_is_lost_is_adopted(fake, launch, fault, lag_s):
