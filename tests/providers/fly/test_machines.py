@@ -371,6 +371,23 @@ async def test_a_volume_too_new_to_be_listed_is_deleted_all_the_same(fake, launc
     assert fake.left_over() == ([app] if app else [])
 
 
+async def test_an_app_whose_name_is_taken_in_words_nobody_can_read_is_ours(fake, launch):
+    fake.fail(Fault.ERROR_AFTER, "POST", "/v1/apps")
+    fake.fail(Fault.GARBAGE_AFTER, "POST", "/v1/apps")
+    compute = await machines.spawn(request(), ANY, launch)
+    assert [machine.id for machine in fake.rented()] == [compute.id]
+
+
+async def test_an_app_fly_refuses_is_refused_in_flys_words(fake, launch):
+    with pytest.raises(ForbiddenError):
+        await machines.spawn(request(provider_opts={"org": "another"}), ANY, launch)
+    fake.fail(Fault.WRONG_TYPES_AFTER, "POST", "/v1/apps")
+    fake.taken_names.add(APP)
+    with pytest.raises(InvalidRequestError):
+        await machines.spawn(request(), ANY, launch)
+    assert fake.left_over() == []
+
+
 async def test_an_app_whose_create_ended_in_too_many_requests_may_exist_and_goes(fake, launch):
     fake.fail(Fault.ERROR_AFTER, "POST", "/v1/apps")
     fake.fail(Fault.LIMITED, "POST", "/v1/apps", times=2)
