@@ -15,6 +15,7 @@ from exatlas.errors import (
     AtlasError,
     ConflictError,
     ForbiddenError,
+    InvalidRequestError,
     NotFoundError,
     ProviderBrokenError,
     UnauthorizedError,
@@ -83,11 +84,13 @@ async def ensure(home: Home, options: Options, ctx: Context) -> Home:
 async def _create(app: str, org: str, ctx: Context) -> None:
     try:
         await ask(ctx, translate.create_app(app, org, ctx), done)
-    except ConflictError:
+    except (ConflictError, InvalidRequestError) as refused:
+        # Also a 422 whose words cannot be read may say that the name is taken, by an attempt of ours before this one.
+        is_taken = isinstance(refused, ConflictError)
         try:
-            await patiently(lambda: ask(ctx, translate.get_app(app, ctx), done), ctx, fresh=True)
+            await patiently(lambda: ask(ctx, translate.get_app(app, ctx), done), ctx, fresh=is_taken)
         except (ForbiddenError, NotFoundError) as error:
-            raise _taken(app, ctx) from error
+            raise _taken(app, ctx) if is_taken else refused from error
     except ForbiddenError as error:
         error.extend("a token for single apps makes no others; name one of its apps with provider_opts={'app': …}")
         raise

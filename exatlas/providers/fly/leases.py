@@ -46,7 +46,9 @@ class Lease:
 
 
 @asynccontextmanager
-async def hold(place: Place, ctx: Context, *, ttl_s: int = TTL_S, operation: str = "lease") -> AsyncGenerator[Lease]:
+async def hold(
+    place: Place, ctx: Context, *, ttl_s: int = TTL_S, operation: str = "lease"
+) -> AsyncGenerator[Lease, None]:
     """Hold the lease of a machine for a block, and release it on every way out.
 
     A release that fails is logged: the lease then runs out by itself. One whose answer was lost does too.

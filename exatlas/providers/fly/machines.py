@@ -12,12 +12,12 @@ from exatlas.errors import (
     NotFoundError,
     OutcomeUnknownError,
     ProviderBrokenError,
-    ProviderError,
+    RateLimitedError,
     ValidationError,
 )
 from exatlas.launch import create_once, in_order, mark_name, may_have_acted, new_launch_id
 from exatlas.protocols import Context
-from exatlas.providers.fly import apps, finding, normalize, regions, release, rules, translate, volumes
+from exatlas.providers.fly import apps, finding, ids, normalize, regions, release, rules, translate, volumes
 from exatlas.providers.fly.apps import Home, patiently
 from exatlas.providers.fly.exchange import ask
 from exatlas.providers.fly.normalize import Volume
@@ -69,9 +69,14 @@ async def spawn(request: ComputeRequest, settings: Settings, ctx: Context) -> Co
         )
         return await in_order(await _attempts(launch, marked))
     except BaseException as error:
-        if ensured or not isinstance(error, AtlasError) or may_have_acted(error):
+        if ensured or _may_have_made_an_app(error):
             await release.give_back(home, marked, error, in_doubt=_is_in_doubt(error))
         raise
+
+
+def _may_have_made_an_app(error: BaseException) -> bool:
+    """Whether there may be one although its create ended so: a 429 may be the last of several attempts at it."""
+    return not isinstance(error, AtlasError) or may_have_acted(error) or isinstance(error, RateLimitedError)
 
 
 def _is_in_doubt(error: BaseException) -> bool:
@@ -117,10 +122,14 @@ async def _volume_to_attach(launch: _Launch, volume_id: str, ctx: Context) -> Vo
 async def _rent_with_volume(launch: _Launch, region: str, size_gb: int, ctx: Context) -> Compute:
     """Rent in one region, on a volume made for it. A clear refusal takes the volume along before the next region."""
     volume = await volumes.create(launch.home, size_gb, region, launch.guest, ctx)
+    marked = evolve(launch, marks={**launch.marks, ids.VOLUME: volume.id})
     try:
-        return await _rent(launch, region, volume.id, ctx)
-    except ProviderError:
-        await volumes.remove(launch.home.app, volume.name or "", ctx, "spawn_compute")
+        return await _rent(marked, region, volume.id, ctx)
+    except OutcomeUnknownError:
+        raise  # a machine may yet turn up with the volume; both are looked for when the launch is cleared up
+    except AtlasError:
+        name = ids.volume_name(launch.home.launch_id)
+        await volumes.remove(launch.home.app, name, ctx, "spawn_compute", known=volume.id)
         raise
 
 

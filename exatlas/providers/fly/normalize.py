@@ -77,7 +77,7 @@ def compute(machine: Fields, app: str, provider: str) -> Compute:
     """
     place = Place(app, machine.required_text("id"))
     config = machine.object("config") or machine.object("incomplete_config")
-    metadata = _texts(config.object("metadata") if config else None)
+    metadata = metadata_of(machine)
     guest = config.object("guest") if config else None
     addresses = _addresses(metadata)
     name, region = machine.text("name"), machine.text("region")
@@ -104,8 +104,13 @@ def compute(machine: Fields, app: str, provider: str) -> Compute:
 
 def is_ours(machine: Fields) -> bool:
     """Whether exatlas made it: an organisation has machines that others look after."""
+    return ids.MANAGED in metadata_of(machine)
+
+
+def metadata_of(machine: Fields) -> Mapping[str, str]:
+    """What is written on a machine."""
     config = machine.object("config") or machine.object("incomplete_config")
-    return ids.MANAGED in _texts(config.object("metadata") if config else None)
+    return _texts(config.object("metadata") if config else None)
 
 
 def version_of(machine: Fields) -> str | None:

@@ -5,6 +5,7 @@ from the inside out, and each step may be repeated.
 """
 
 import logging
+from collections.abc import Mapping
 
 from exatlas.cancellation import Deadline, outlive
 from exatlas.errors import AtlasError, NotFoundError
@@ -13,7 +14,7 @@ from exatlas.providers.fly import apps, finding, ids, normalize, translate, volu
 from exatlas.providers.fly.apps import Home
 from exatlas.providers.fly.exchange import ask
 from exatlas.providers.fly.ids import Place
-from exatlas.transport.shape import Fields, body_of
+from exatlas.transport.shape import body_of
 
 PATIENCE_S = 60.0
 """How long a failed launch is cleared up."""
@@ -26,26 +27,24 @@ _log = logging.getLogger("exatlas.providers.fly")
 async def terminate(place: Place, ctx: Context) -> None:
     """Destroy a machine and what was made for it. Safe to repeat, also after a part of it."""
     own = ids.launch_of_app(place.app)
-    launch_id = own or await _launch_of(place, ctx)
+    marks = await _marks_of(place, ctx)
+    launch_id = own or marks.get(ids.LAUNCH)
     await volumes.destroy(place, ctx, "terminate")
-    others = await volumes.remove(place.app, ids.volume_name(launch_id), ctx, "terminate") if launch_id else []
+    others = []
+    if launch_id is not None:
+        name, known = ids.volume_name(launch_id), marks.get(ids.VOLUME)
+        others = await volumes.remove(place.app, name, ctx, "terminate", known=known)
     if own and not others and not await _has_other_machines(place, ctx):
         await apps.delete(place.app, ctx, "terminate")
 
 
-async def _launch_of(place: Place, ctx: Context) -> str | None:
-    """The launch of a machine in an app with others. A destroyed one is listed for a while after it cannot be read."""
+async def _marks_of(place: Place, ctx: Context) -> Mapping[str, str]:
+    """What we wrote on a machine. A destroyed one is listed for a while after it cannot be read."""
     try:
-        return _mark(await ask(ctx, translate.get_machine(place, ctx, "terminate"), body_of))
+        return normalize.metadata_of(await ask(ctx, translate.get_machine(place, ctx, "terminate"), body_of))
     except NotFoundError:
         machines = await finding.of_app(place.app, ctx, "terminate", deleted=True)
-    return next((_mark(machine) for _, machine in machines if machine.text("id") == place.machine), None)
-
-
-def _mark(machine: Fields) -> str | None:
-    config = machine.object("config") or machine.object("incomplete_config")
-    metadata = config.object("metadata") if config else None
-    return metadata.text(ids.LAUNCH) if metadata else None
+    return next((normalize.metadata_of(one) for _, one in machines if one.text("id") == place.machine), {})
 
 
 async def _has_other_machines(place: Place, ctx: Context) -> bool:

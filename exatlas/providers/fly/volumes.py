@@ -88,10 +88,11 @@ async def named(app: str, name: str, ctx: Context, operation: str) -> list[Volum
     return [volume for volume in await list_app(app, ctx, operation) if volume.name == name]
 
 
-async def remove(app: str, name: str, ctx: Context, operation: str) -> list[Volume]:
+async def remove(app: str, name: str, ctx: Context, operation: str, *, known: str | None = None) -> list[Volume]:
     """Delete every volume with one name, and give the volumes that the app has beside them.
 
-    A volume whose machine holds on to it is asked for again, and its machine destroyed, for half a minute.
+    Lists lag, so one whose id is ``known`` is deleted although none shows it. A volume whose machine holds on to it is
+    asked for again, and its machine destroyed, for half a minute.
 
     Raises:
         ProviderBrokenError: a volume could not be deleted. It goes on billing.
@@ -99,11 +100,13 @@ async def remove(app: str, name: str, ctx: Context, operation: str) -> list[Volu
     refused: AtlasError | None = None
     for wait_s in (*DETACHING_S, None):
         here = await list_app(app, ctx, operation)
-        ours = [volume for volume in here if volume.name == name]
+        ours = [volume for volume in here if name == volume.name or known == volume.id]
+        if known is not None and known not in [volume.id for volume in ours]:
+            ours.append(Volume(id=known, app=app, name=name))
         outcomes = [await _delete(volume, ctx, operation) for volume in ours]
         refused = next((outcome for outcome in outcomes if outcome is not None), None)
         if refused is None:
-            return [volume for volume in here if volume.name != name]
+            return [volume for volume in here if volume not in ours]
         if wait_s is not None:
             await ctx.clock.sleep(wait_s)
     raise ProviderBrokenError(

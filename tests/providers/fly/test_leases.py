@@ -98,6 +98,26 @@ async def test_cancelling_an_update_anywhere_leaves_no_lease(context, provider, 
     assert held is None or (in_flight and (held.expires_at - clock.now()).total_seconds() <= 30)
 
 
+@pytest.mark.parametrize("more", range(8))
+async def test_cancelling_again_does_not_stop_the_release(fake, ctx, compute, more):
+    async def hold():
+        async with fly.lease(compute, ctx, ttl_s=10_000):
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hold())
+    while fake.machine(compute.id).lease is None:
+        await asyncio.sleep(0)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(more):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert fake.machine(compute.id).lease is None
+
+
 async def test_regions_and_volumes_are_fly_s_own(fake, ctx, provider):
     compute = await provider.spawn_compute(ComputeRequest(image="img", volume_gb=2), ctx)
     (volume,) = await fly.list_volumes(compute.id.partition("/")[0], ctx)

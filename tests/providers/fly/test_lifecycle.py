@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from attrs import evolve
 
 from exatlas.errors import ConflictError, NoCapacityError, NotFoundError, ProviderBrokenError
 from exatlas.fakes.faults import dangerous
@@ -63,6 +64,22 @@ async def test_a_stopped_machine_bills_its_root_file_system_and_its_volume(slow,
     assert later_volume.open
 
 
+async def test_a_stop_is_waited_for_in_the_version_that_was_stopped(slow, context, provider, spawn):
+    ctx = context(slow)
+    compute = await spawn(ctx)
+    waits = []
+
+    class Overheard:
+        async def send(self, call):
+            waits.extend([call.url] if "/wait" in call.url else [])
+            return await ctx.transport.send(call)
+
+    await provider.stop(compute.id, evolve(ctx, transport=Overheard()))
+    await provider.start(compute.id, evolve(ctx, transport=Overheard()))
+    version = slow.machine(compute.id).version
+    assert [f"version={version}" in url for url in waits] == [True, False]
+
+
 async def test_a_stop_of_a_machine_on_its_way_is_only_waited_for(slow, context, provider, spawn):
     ctx = context(slow)
     compute = await spawn(ctx)
@@ -112,6 +129,8 @@ async def test_a_lost_stop_or_start_is_looked_at_before_it_is_repeated(
         slow.fail(fault, "*", f"/{act if where == 'action' else 'wait'}", times=times)
         await getattr(provider, act)(compute.id, ctx)
         assert (await provider.get_compute(compute.id, ctx)).status is status
+        acted = fault in dangerous() and times == 1
+        assert not acted or count(slow, "POST", f"/{act}") == 1, "what was done is not asked for again"
         slow.faults.clear()
     assert len(slow.rented()) == 1
 

@@ -3,11 +3,15 @@
 import asyncio
 from contextlib import aclosing
 
+import orjson
 import pytest
+from attrs import evolve
 
 from exatlas.errors import NotFoundError, ProviderBrokenError, UnauthorizedError, ValidationError
+from exatlas.messages import HttpReply
 from exatlas.providers.fly.fake import FakeFly, Fault
 from exatlas.records.compute import ComputeRequest
+from exatlas.transport.inprocess import InProcessTransport
 
 START_NS = 1_769_000_000_000_000_000
 
@@ -77,6 +81,28 @@ async def test_nothing_of_the_past_is_repeated_when_a_page_is(fake, provider, ct
     writing = asyncio.create_task(write())
     assert await read(provider, compute, ctx, count=2, follow=True) == ["a", "b"]
     await writing
+
+
+@pytest.mark.parametrize("ids", [True, False])
+async def test_a_page_that_comes_twice_gives_its_lines_once(provider, ctx, ids):
+    def entry(text):
+        attributes = {"timestamp": "2026-11-23T10:00:00Z", "message": text, "instance": "m1"}
+        return {"attributes": attributes, **({"id": text} if ids else {})}
+
+    pages = [["a", "b"], ["a", "b"], [], ["b", "c"], ["c", "d"]]
+
+    async def repeat(_call):
+        entries = [entry(text) for text in pages.pop(0)]
+        return HttpReply(status=200, body=orjson.dumps({"data": entries, "meta": {"next_token": "7"}}))
+
+    found = []
+    stream = provider.stream_logs("a/m1", evolve(ctx, transport=InProcessTransport(repeat)), tail=None, follow=True)
+    async with aclosing(stream) as lines:
+        async for line in lines:
+            found.append(line.line)
+            if line.line == "d":
+                break
+    assert found == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize("fault", [Fault.DROP_BEFORE, Fault.DROP_AFTER, Fault.ERROR_BEFORE, Fault.LIMITED])

@@ -33,6 +33,7 @@ from exatlas.providers.fly import machines
 from exatlas.providers.fly.fake import FakeFly, FakeVolume, Fault
 from exatlas.providers.fly.fake.problems import SHORTAGES
 from exatlas.providers.fly.options import Settings
+from exatlas.providers.fly.volumes import remove
 from exatlas.records.compute import ComputeFilter, ComputeRequest, ComputeStatus
 from exatlas.transport.inprocess import InProcessTransport
 
@@ -293,6 +294,16 @@ async def test_an_address_whose_assignment_is_lost_is_looked_for_first(fake, lau
     assert len([ip for ip in addresses if ip.startswith("198.")]) == (1 if "ipv4" in opts else 0)
 
 
+@pytest.mark.parametrize("fault", [Fault.DROP_BEFORE, Fault.ERROR_BEFORE])
+async def test_an_address_that_costs_money_is_asked_for_once(fake, launch, fault):
+    fake.fail(fault, "POST", "/ip_assignments", times=2)
+    with pytest.raises(ProviderBrokenError, match=r"did not get the addresses it needs \(v4\)"):
+        await machines.spawn(request(ports=["22/tcp"], provider_opts={"ipv4": "dedicated"}), ANY, launch)
+    asked = sum((method, path.rpartition("/")[2]) == ("POST", "ip_assignments") for method, path in fake.calls)
+    assert asked == 3, "v6 twice, v4 once"
+    assert fake.left_over() == []
+
+
 # --- volumes ---
 
 
@@ -347,6 +358,42 @@ def a_volume(fake, app, region):
     made = FakeVolume.make("vol_theirs", app, {"name": "models", "size_gb": 10}, region, fake.clock.now())
     fake.volumes[made.id] = made
     return made.id
+
+
+@pytest.mark.parametrize("app", [None, "workers"])
+async def test_a_volume_too_new_to_be_listed_is_deleted_all_the_same(fake, launch, app):
+    fake.listing_lag_s = 1000
+    fake.room["fra"] = 0
+    opts = {"app": app} if app else {}
+    compute = await machines.spawn(request(volume_gb=5, region_hints=["fra", "ams"], provider_opts=opts), ANY, launch)
+    assert [fake.volumes[one].region for one in volumes(fake)] == ["ams"]
+    await machines.terminate(compute.id, ANY, launch)
+    assert fake.left_over() == ([app] if app else [])
+
+
+async def test_an_app_whose_name_is_taken_in_words_nobody_can_read_is_ours(fake, launch):
+    fake.fail(Fault.ERROR_AFTER, "POST", "/v1/apps")
+    fake.fail(Fault.GARBAGE_AFTER, "POST", "/v1/apps")
+    compute = await machines.spawn(request(), ANY, launch)
+    assert [machine.id for machine in fake.rented()] == [compute.id]
+
+
+async def test_an_app_fly_refuses_is_refused_in_flys_words(fake, launch):
+    with pytest.raises(ForbiddenError):
+        await machines.spawn(request(provider_opts={"org": "another"}), ANY, launch)
+    fake.fail(Fault.WRONG_TYPES_AFTER, "POST", "/v1/apps")
+    fake.taken_names.add(APP)
+    with pytest.raises(InvalidRequestError):
+        await machines.spawn(request(), ANY, launch)
+    assert fake.left_over() == []
+
+
+async def test_an_app_whose_create_ended_in_too_many_requests_may_exist_and_goes(fake, launch):
+    fake.fail(Fault.ERROR_AFTER, "POST", "/v1/apps")
+    fake.fail(Fault.LIMITED, "POST", "/v1/apps", times=2)
+    with pytest.raises(RateLimitedError):
+        await machines.spawn(request(), ANY, launch)
+    assert fake.apps[APP].deleted
 
 
 @pytest.mark.parametrize("fault", dangerous())
@@ -431,6 +478,26 @@ async def test_a_machine_that_shows_up_late_is_cleared_up(fake, launch):
     assert fake.left_over() == ["workers"]
 
 
+async def test_only_a_machine_of_this_launch_that_lives_is_adopted(fake, launch, clock):
+    fake.ignores_filters = True
+    shared = {"provider_opts": {"app": "workers"}}
+    for other in ("1" * 12, "2" * 12):
+        await machines.spawn(request(**shared), ANY, evolve(launch, launch_id=other))
+    dead = await machines.spawn(request(name="dead", **shared), ANY, launch)
+    fake.machine(dead.id).go(clock.now(), (0, "destroying"))
+    fake.fail(Fault.DROP_AFTER, "POST", "/machines")
+    compute = await machines.spawn(request(name="alive", **shared), ANY, launch)
+    assert (compute.launch_id, compute.name) == (LAUNCH, f"alive-{LAUNCH}")
+
+
+async def test_a_volume_that_a_machine_nobody_lists_holds_on_to_goes_with_it(fake, launch):
+    compute = await machines.spawn(request(volume_gb=1, provider_opts={"app": "workers"}), ANY, launch)
+    others = await remove("workers", f"exatlas_{LAUNCH}", launch, "terminate")
+    assert others == []
+    assert fake.left_over() == ["workers"]
+    assert fake.machine(compute.id).state(fake.clock.now()) == "destroyed"
+
+
 async def test_looking_survives_trouble(fake, launch):
     fake.fail(Fault.DROP_AFTER, "POST", "/machines")
     fake.fail(Fault.ERROR_BEFORE, "GET", "/machines", times=4)
@@ -474,6 +541,20 @@ async def test_cancelling_a_spawn_anywhere_leaves_nothing(fake, launch, steps, f
     if task.cancelled():
         assert fake.left_over() == []
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("more", range(0, 60, 4))
+async def test_cancelling_again_does_not_stop_the_clearing_up(fake, launch, more):
+    task = asyncio.create_task(machines.spawn(request(volume_gb=3, provider_opts={"app": "workers"}), ANY, launch))
+    while not fake.machines:
+        await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(more):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert task.cancelled()
+    assert fake.left_over() == ["workers"]
 
 
 # --- reading ---

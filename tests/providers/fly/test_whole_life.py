@@ -1,18 +1,22 @@
 """The whole way: a client, the provider, the fake, in process with cancellation at every step, and over sockets."""
 
 import asyncio
+import re
 
 import pytest
 
 import exatlas
 from exatlas.clock import SystemClock
+from exatlas.fakes.faults import Fault, FaultPlan
 from exatlas.providers.fly import FlyProvider
-from exatlas.providers.fly.fake import FakeFly, Fault
+from exatlas.providers.fly.fake import FakeFly
 from exatlas.testing.clouds import serve
 from exatlas.transport.inprocess import InProcessTransport
 
 TOKEN = "fm2_cafeBABEcafeBABEcafeBABE+/=="
 FULL = {"image": "img", "ports": ["8000/http", "22/tcp"], "volume_gb": 2, "region_hints": ["fra", "ams"]}
+WRONG = tuple(fault for fault in Fault if fault not in (Fault.EDGE, Fault.TWICE))
+"""An edge that blocks at random is nothing to be sat out, and a volume asked for twice is two."""
 
 
 class Hurried(exatlas.ManualClock):
@@ -200,3 +204,22 @@ async def test_urls_come_from_the_variables_flyctl_reads():
         "https://flaps.example/v1/apps/app/machines/m1",
         "https://api.example/api/v1/apps/app/logs?next_token=&instance=m1",
     ]
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whatever_goes_wrong_nothing_is_left_that_nobody_was_told_of(seed, clock):
+    fake = FakeFly(clock, boot_s=3, destroy_s=2, listing_lag_s=1, faults=FaultPlan(seed=seed, rate=0.15, kinds=WRONG))
+    known, told = [], set()
+    async with client(fake) as atlas:
+        for number in range(6):
+            opts = {"app": "workers"} if number % 3 == 2 else {}
+            try:
+                known.append(await atlas.spawn_compute(**{**FULL, "provider_opts": opts}))
+            except exatlas.AtlasError as error:
+                told.update(re.findall(r"clearing up launch (\w+) failed", str(getattr(error, "__notes__", ""))))
+        fake.faults.rate = 0.0
+        for compute in known:
+            await atlas.terminate(compute)
+    clock.advance(60)
+    assert len({compute.id for compute in known}) == len(known)
+    assert not [name for name in fake.left_over() if name != "workers" and name[-12:] not in told]

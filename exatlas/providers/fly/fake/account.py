@@ -80,6 +80,10 @@ class FakeAccount(FakeCloud):
         """The only apps that the key is for."""
         self.error_regions: tuple[str, ...] = ()
         """Regions that lists of the organisation do not reach."""
+        self.limited = True
+        """Whether more calls than Fly allows are answered 429. Over a socket, calls may arrive bunched up."""
+        self.ignores_filters = False
+        """Whether lists take no notice of filters by metadata, which the older published document does not know."""
         self.logs: dict[str, FakeLog] = {}
         self.apps: dict[str, FakeApp] = {}
         self.volumes: dict[str, FakeVolume] = {}

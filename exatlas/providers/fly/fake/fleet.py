@@ -21,7 +21,7 @@ def list_app(cloud: FakeAccount, app: FakeApp, query: Query) -> HttpReply:
     if query.get("include_deleted") != "true":
         found = [machine for machine in found if machine.state(now) != "destroyed"]
     for key, value in query.items():
-        if key.startswith("metadata."):
+        if key.startswith("metadata.") and not cloud.ignores_filters:
             name = key.removeprefix("metadata.")
             found = [machine for machine in found if machine.config.get("metadata", {}).get(name) == value]
     return json_reply(200, [machine.view(now) for machine in found])
