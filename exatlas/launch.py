@@ -11,7 +11,6 @@ from exatlas.errors import (
     OutcomeUnknownError,
     ProviderBrokenError,
     ProviderError,
-    QuotaError,
     ReplyShapeError,
     TransportError,
 )
@@ -47,20 +46,27 @@ def may_have_acted(error: BaseException) -> bool:
     return isinstance(error, ProviderBrokenError | ReplyShapeError)
 
 
-async def in_order(attempts: Iterable[tuple[str, Callable[[], Awaitable[Compute]]]]) -> Compute:
-    """Rent by the first attempt that is not refused for want of capacity, of quota, or of the right to that very thing.
+async def in_order(
+    attempts: Iterable[tuple[str, Callable[[], Awaitable[Compute]]]],
+    passed_over: tuple[type[ProviderError], ...] = (NoCapacityError, ForbiddenError),
+) -> Compute:
+    """Rent by the first attempt that is not refused for want of capacity, or of the right to that very thing.
 
     Each attempt comes with the words for what it asks, such as "H100 in eu-west"; there must be at least one.
 
+    Args:
+        passed_over: The refusals after which the next attempt may fare better. Clouds with a quota for each region add
+            QuotaError.
+
     Raises:
         NoCapacityError: no attempt found anything free; the message lists what was tried.
-        QuotaError, ForbiddenError: the account may have none of it.
+        ForbiddenError, QuotaError: the account may have none of it.
     """
     refused: list[tuple[str, ProviderError]] = []
     for what, create in attempts:
         try:
             return await create()
-        except (NoCapacityError, QuotaError, ForbiddenError) as error:
+        except passed_over as error:
             refused.append((what, error))
     shortages = [error for _, error in refused if isinstance(error, NoCapacityError)]
     last = shortages[-1] if shortages else refused[-1][1]

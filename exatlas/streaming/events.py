@@ -4,6 +4,7 @@ Such a stream is bound to its request: it is not repeated, and an end that was n
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import anyio

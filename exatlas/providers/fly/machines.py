@@ -9,9 +9,12 @@ from attrs import evolve, frozen
 from exatlas.errors import (
     AtlasError,
     ConflictError,
+    ForbiddenError,
+    NoCapacityError,
     NotFoundError,
     OutcomeUnknownError,
     ProviderBrokenError,
+    QuotaError,
     RateLimitedError,
     ValidationError,
 )
@@ -30,6 +33,8 @@ from exatlas.transport.shape import body_of
 GONE_CHECK_S = 1.0
 """A machine may be unknown to the server that is asked for a moment; the second 404 is believed."""
 NAME_TAKEN = 409
+PASSED_OVER = (NoCapacityError, QuotaError, ForbiddenError)
+"""What one region may answer and the next may not: quotas are kept for each region."""
 
 
 @frozen(kw_only=True)
@@ -67,7 +72,7 @@ async def spawn(request: ComputeRequest, settings: Settings, ctx: Context) -> Co
             name=mark_name(request.name, launch_id),
             marks=translate.marks(launch_id, options.owner or ctx.account, addresses),
         )
-        return await in_order(await _attempts(launch, marked))
+        return await in_order(await _attempts(launch, marked), PASSED_OVER)
     except BaseException as error:
         if ensured or _may_have_made_an_app(error):
             await release.give_back(home, marked, error, in_doubt=_is_in_doubt(error))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from exatlas.records.compute import ComputeStatus
+from exatlas.transport.words import unknown
 
 log = logging.getLogger("exatlas.providers.fly")
 
@@ -39,15 +40,7 @@ GONE_VOLUMES = frozenset(
 )
 """States of a volume that is deleted or on its way out: a deletion is undone by nobody for 24 hours."""
 
-_complained: set[str] = set()
-
 
 def machine_status(word: str) -> ComputeStatus:
     """Our word for a machine's state; `unknown`, with one warning per process, for a word Fly added later."""
-    status = MACHINE_STATE.get(word)
-    if status is not None:
-        return status
-    if word not in _complained:
-        _complained.add(word)
-        log.warning("Fly sent the machine state %.80r, which this version does not know; it is read as unknown", word)
-    return ComputeStatus.UNKNOWN
+    return MACHINE_STATE.get(word) or unknown(log, "Fly", "machine state", word, ComputeStatus.UNKNOWN)

@@ -1,20 +1,14 @@
-"""Fixtures for RunPod: sample tables, the fake in process and on loopback, and its published API document as a judge.
-
-An argument named ``<folder>_sample`` runs the test once for every file in ``samples/<folder>``, and one named
-``judged_sample`` for every file that names an operation of the published document.
-"""
+"""Fixtures for RunPod: the fake in process and on loopback, and its published API document as a judge."""
 
 import inspect
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
 import aiohttp
-import orjson
 import pytest
-from attrs import evolve, frozen
+from attrs import evolve
 
 from exatlas.clock import ManualClock, SystemClock
 from exatlas.messages import HttpCall, HttpReply, Repeat
@@ -26,7 +20,6 @@ from exatlas.testing.documents import ApiDocument, JudgedTransport
 from exatlas.transport.aiohttp import AiohttpTransport
 from exatlas.transport.inprocess import InProcessTransport
 
-SAMPLES = Path(__file__).parent / "samples"
 DOCUMENT = Path(__file__).parents[4] / "shared" / "specs" / "runpod-rest-v2.json"
 KEY = "rpa_FAKEKEY0123456789"
 URLS = {
@@ -41,47 +34,6 @@ DEPARTURES = {
     b'"count":0': "a pod that came back without GPUs, which the document's minimum of 1 rules out",
 }
 """What RunPod has been seen to send against its own document, and the fake sends too."""
-
-
-@frozen
-class Sample:
-    """One reply as the cloud sends it, and what we must make of it."""
-
-    name: str
-    reply: HttpReply
-    body: Any
-    expect: dict[str, Any]
-    source: str
-    spec: str | None
-    """The operation of the published document whose reply this is; None where it is none of them."""
-
-
-def load(path: Path) -> Sample:
-    case = json.loads(path.read_text())
-    body = case.get("body")
-    content = case["text"].encode() if "text" in case else orjson.dumps(body)
-    headers = {"content-type": "application/json", **case.get("headers", {})}
-    reply = HttpReply(status=case.get("status", 200), headers=headers, body=content)
-    assert case["source"], path
-    assert case["date"], path
-    return Sample(path.stem, reply, body, case.get("expect", {}), case["source"], case.get("spec"))
-
-
-def samples(folder: str) -> list[Sample]:
-    found = [load(path) for path in sorted((SAMPLES / folder).glob("*.json"))]
-    assert found, f"no samples in {folder}"
-    return found
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for name in metafunc.fixturenames:
-        if name == "judged_sample":
-            folders = sorted(path.name for path in SAMPLES.iterdir())
-            judged = {f"{folder}-{case.name}": case for folder in folders for case in samples(folder) if case.spec}
-            metafunc.parametrize(name, list(judged.values()), ids=list(judged))
-        elif name.endswith("_sample"):
-            cases = samples(name.removesuffix("_sample"))
-            metafunc.parametrize(name, cases, ids=[case.name for case in cases])
 
 
 @pytest.fixture(scope="session")

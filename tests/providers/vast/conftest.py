@@ -1,16 +1,10 @@
-"""Fixtures for Vast: sample tables, the fake in process and on loopback, and its published API document as a judge.
-
-An argument named ``<folder>_sample`` runs the test once for every file in ``samples/<folder>``, and one named
-``judged_sample`` for every file that names an operation of the published document.
-"""
+"""Fixtures for Vast: the fake in process and on loopback, and its published API document as a judge."""
 
 import copy
-import json
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 import yaml
 from attrs import evolve, frozen
@@ -26,7 +20,6 @@ from exatlas.testing.documents import ApiDocument, JudgedTransport
 from exatlas.transport.aiohttp import AiohttpTransport
 from exatlas.transport.inprocess import InProcessTransport
 
-SAMPLES = Path(__file__).parent / "samples"
 DOCUMENT = Path(__file__).parents[4] / "shared" / "specs" / "vast.yaml"
 KEY = "vastFAKEKEY0123456789"
 URLS = {"rest": "https://console.vast.ai", "openai": "https://openai.vast.ai"}
@@ -113,47 +106,6 @@ def published() -> dict[str, Any]:
         assert node.get(departure.path[-1]) == departure.said, departure.reason
         node[departure.path[-1]] = departure.right
     return {**document, "paths": with_slashes(document["paths"])}
-
-
-@frozen
-class Sample:
-    """One reply as the cloud sends it, and what we must make of it."""
-
-    name: str
-    reply: HttpReply
-    body: Any
-    expect: dict[str, Any]
-    source: str
-    spec: str | None
-    """The operation of the published document whose reply this is; None where it is none of them."""
-
-
-def load(path: Path) -> Sample:
-    case = json.loads(path.read_text())
-    body = case.get("body")
-    content = case["text"].encode() if "text" in case else orjson.dumps(body)
-    headers = {"content-type": "text/plain" if "text" in case else "application/json", **case.get("headers", {})}
-    reply = HttpReply(status=case.get("status", 200), headers=headers, body=content)
-    assert case["source"], path
-    assert case["date"], path
-    return Sample(path.stem, reply, body, case.get("expect", {}), case["source"], case.get("spec"))
-
-
-def samples(folder: str) -> list[Sample]:
-    found = [load(path) for path in sorted((SAMPLES / folder).glob("*.json"))]
-    assert found, f"no samples in {folder}"
-    return found
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    for name in metafunc.fixturenames:
-        if name == "judged_sample":
-            folders = sorted(path.name for path in SAMPLES.iterdir())
-            judged = {f"{folder}-{case.name}": case for folder in folders for case in samples(folder) if case.spec}
-            metafunc.parametrize(name, list(judged.values()), ids=list(judged))
-        elif name.endswith("_sample"):
-            cases = samples(name.removesuffix("_sample"))
-            metafunc.parametrize(name, cases, ids=[case.name for case in cases])
 
 
 @pytest.fixture(scope="session")
