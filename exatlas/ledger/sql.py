@@ -5,8 +5,10 @@ cross between loop and thread otherwise, which costs more than the statement. Ne
 ``postgres``.
 """
 
+import sqlite3
 from collections.abc import Callable, Collection
 from datetime import datetime
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import orjson
@@ -25,6 +27,7 @@ T = TypeVar("T")
 
 BUSY_S = 30
 """How long an SQLite ledger waits for another process that writes to the same file."""
+SWITCH_S = 0.01
 
 
 class SqlLedger:
@@ -145,6 +148,20 @@ def _engine(url: str) -> Engine:
     raise ConfigError(f"a ledger is kept in sqlite or postgresql, not in {parsed.get_backend_name()!r}")
 
 
+def _into_wal(connection: Any) -> None:
+    """Switch the file to WAL. SQLite does not wait for others who are switching it at this moment, so this does."""
+    give_up_at = monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError:
+            if monotonic() >= give_up_at:
+                raise
+            sleep(SWITCH_S)
+        else:
+            return
+
+
 def _sqlite(url: URL) -> Engine:
     engine = create_engine(
         url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": BUSY_S, "isolation_level": None}
@@ -152,7 +169,7 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _into_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")

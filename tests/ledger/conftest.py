@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -23,27 +24,27 @@ def _server() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """A PostgreSQL of our own on a socket in a folder: nothing of it is on any network."""
     home = _server()
     if home is None:
         pytest.skip("PostgreSQL's server is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
-    as_somebody = {}
-    if os.getuid() == 0:  # the server refuses to run as root
-        for path in (folder, *folder.parents[:2]):
-            path.chmod(0o755)
-        shutil.chown(folder, "postgres")
-        as_somebody = {"user": "postgres"}
-    data = folder / "data"
-    run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_somebody}
-    subprocess.run([home / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-N"], **run)
-    options = f"-k {folder} -c listen_addresses='' -c shared_buffers=16MB"
-    subprocess.run([home / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"], **run)
-    try:
-        yield f"postgresql://tests@/postgres?host={folder}"
-    finally:
-        subprocess.run([home / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], **run)
+    # Not below pytest's own folder, which only its owner may enter.
+    with TemporaryDirectory(prefix="exatlas-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        as_somebody = {}
+        if os.getuid() == 0:  # the server refuses to run as root
+            shutil.chown(folder, "postgres")
+            as_somebody = {"user": "postgres"}
+        data = folder / "data"
+        run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_somebody}
+        subprocess.run([home / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-N"], **run)
+        options = f"-k {folder} -c listen_addresses='' -c shared_buffers=16MB"
+        subprocess.run([home / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"], **run)
+        try:
+            yield f"postgresql://tests@/postgres?host={folder}"
+        finally:
+            subprocess.run([home / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], **run)
 
 
 @pytest.fixture
