@@ -102,6 +102,22 @@ _command(
     "On this machine",
     "exatlas providers --json",
 )
+_command(
+    "fake",
+    "faking:fake",
+    "Serve a provider's fake cloud on this machine, until Ctrl-C: nothing to pay, and nothing real.",
+    "On this machine",
+    "exatlas fake PROVIDER --port 8080 --boot-s 120 --speed 60",
+)
+_command(
+    "conformance",
+    "conformance:conformance",
+    "Try a provider, ours or yours, by every rule of the contract.",
+    "On this machine",
+    "exatlas conformance PROVIDER --loopback",
+    "exatlas conformance mycloud.testing:case --json report.json",
+    "exatlas conformance mycloud:MyProvider --check declares_what_it_has",
+)
 
 
 def run(arguments: list[str], shell: Shell | None = None) -> int:
