@@ -79,6 +79,7 @@ _command(
     "Machines",
     "exatlas gpus --min-memory-gb 40 --in-stock",
     "exatlas gpus --gpu h100 --provider A --provider B --sort price",
+    "exatlas gpus --matrix --min-memory-gb 80",
 )
 app.command("exatlas.cli.jobs:app", name="job", group="Jobs", help="Run serverless jobs, and watch them.")
 _command(
