@@ -79,6 +79,7 @@ _command(
     "Machines",
     "exatlas gpus --min-memory-gb 40 --in-stock",
     "exatlas gpus --gpu h100 --provider A --provider B --sort price",
+    "exatlas gpus --matrix --min-memory-gb 80",
 )
 app.command("exatlas.cli.jobs:app", name="job", group="Jobs", help="Run serverless jobs, and watch them.")
 _command(
@@ -101,6 +102,22 @@ _command(
     "Show which provider can do what.",
     "On this machine",
     "exatlas providers --json",
+)
+_command(
+    "fake",
+    "faking:fake",
+    "Serve a provider's fake cloud on this machine, until Ctrl-C: nothing to pay, and nothing real.",
+    "On this machine",
+    "exatlas fake PROVIDER --port 8080 --boot-s 120 --speed 60",
+)
+_command(
+    "conformance",
+    "conformance:conformance",
+    "Try a provider, ours or yours, by every rule of the contract.",
+    "On this machine",
+    "exatlas conformance PROVIDER --loopback",
+    "exatlas conformance mycloud.testing:case --json report.json",
+    "exatlas conformance mycloud:MyProvider --check declares_what_it_has",
 )
 
 

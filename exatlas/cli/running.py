@@ -93,5 +93,7 @@ class _Notes(logging.Handler):
         self._shell = shell
 
     def emit(self, record: logging.LogRecord) -> None:
+        if not self._shell.tells_log:
+            return
         cause = record.exc_info[1] if record.exc_info else None
         self._shell.note(f"{record.getMessage()}: {cause}" if cause else record.getMessage())

@@ -40,6 +40,7 @@ class Shell:
     _notices: list[str] = field(factory=list, init=False)
     _drawn_on: list[Console] = field(factory=list, init=False)
     """The terminal with a progress display on it, if there is one."""
+    _deaf: list[bool] = field(factory=list, init=False)
 
     @classmethod
     def standard(cls, make_atlas: MakeAtlas = _default_atlas) -> "Shell":
@@ -91,6 +92,20 @@ class Shell:
     def interrupted(self) -> None:
         """A signal has come."""
         self.note(self._notices[-1] if self._notices else "interrupted")
+
+    @contextmanager
+    def without_log(self) -> Iterator[None]:
+        """Inside this block, the library's log lines are not told as notes."""
+        self._deaf.append(True)
+        try:
+            yield
+        finally:
+            self._deaf.pop()
+
+    @property
+    def tells_log(self) -> bool:
+        """Whether the library's log lines are told as notes."""
+        return not self._deaf
 
     @contextmanager
     def progress(self, text: str) -> Iterator[Callable[[str], None]]:

@@ -1,6 +1,6 @@
 """Records as tables and cards for people, and as plain values for programs."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -87,6 +87,16 @@ def gpu_types(found: Sequence[GpuType]) -> RenderableType:
             status(one.stock),
             *_texts(one.cloud_type, ", ".join(one.regions)),
         )
+    return table
+
+
+def price_matrix(prices: Mapping[str, Mapping[str, Decimal]], providers: Sequence[str]) -> RenderableType:
+    """A table of names by providers: dollars per GPU and hour, the lowest of each name in green."""
+    table = _table("GPU", *providers)
+    for name, row in prices.items():
+        lowest = min(row.values())
+        cells = [Text(money(row.get(one)), style="green" if row.get(one) == lowest else "") for one in providers]
+        table.add_row(Text(name), *cells)
     return table
 
 

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from exatlas.cancellation import Deadline, outlive
+from exatlas.client.hints import hint_at_gpus
 from exatlas.client.watching import SpawnWatch
 from exatlas.errors import (
     AtlasError,
@@ -119,7 +120,8 @@ class Rental:
 async def _create(provider: Provider, request: ComputeRequest, ctx: Context) -> Compute:
     try:
         compute = await provider.spawn_compute(request, ctx)
-    except AtlasError:
+    except AtlasError as error:
+        hint_at_gpus(error, request)
         raise
     except Exception:
         _log.exception(

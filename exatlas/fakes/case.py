@@ -66,6 +66,8 @@ class Case:
     jobs: JobKit | None = None
     log: Callable[[str, str], None] | None = None
     """Let a machine print a line."""
+    no_cloud: str = ""
+    """Why there is no cloud behind the provider, where there is none: only what it declares is checked then."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Keys and other strings that nobody may ever read, beside the values of `env`."""
 

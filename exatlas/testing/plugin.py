@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from exatlas import Atlas, ManualClock
     from exatlas.fakes import FakeCloud, OpenCase
     from exatlas.providers.memory import MemoryProvider
+    from exatlas.testing.conformance import Result
+
+RESULT = "exatlas_result"
+"""The property of a test's report that holds the check's result: so it comes home from other processes, too."""
 
 
 class Box(NamedTuple):
@@ -35,8 +39,46 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the conformance suite's options."""
     group = parser.getgroup("exatlas", "conformance of exatlas providers")
     group.addoption(
-        "--exatlas-case", metavar="MODULE:CASE", help="the case to try: a provider's name, or module:attribute"
+        "--exatlas-case",
+        metavar="MODULE:CASE",
+        help="what to try: a provider's name, module:case, or module:Provider",
     )
+    group.addoption("--exatlas-report", metavar="FILE", help="write what came of the checks to FILE, as JSON")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Prepare the report that was asked for; refuse one that could not be written."""
+    path, target = config.getoption("--exatlas-report"), config.getoption("--exatlas-case")
+    if not path or hasattr(config, "workerinput"):  # a worker's results come home with its tests' reports
+        return
+    if not target:
+        raise pytest.UsageError("--exatlas-report needs --exatlas-case")
+    if not Path(path).absolute().parent.is_dir():
+        raise pytest.UsageError(f"--exatlas-report: there is no folder for {path}")
+    config.pluginmanager.register(_Reporter(target, Path(path)))
+
+
+class _Reporter:
+    """Collects the results of checks, and writes them down at the end unless there are none."""
+
+    def __init__(self, target: str, path: Path) -> None:
+        self._target = target
+        self._path = path
+        self._results: list[dict[str, Any]] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self._results += [dict(value) for name, value in report.user_properties if name == RESULT]  # type: ignore[call-overload]  # what is kept under our name is ours
+
+    def pytest_sessionfinish(self) -> None:
+        if not self._results:
+            return
+        cases, runner = _late("exatlas.testing.cases"), _late("exatlas.testing.conformance.runner")
+        reports = _late("exatlas.testing.conformance.report")
+        provider = _late("asyncio").run(runner.provider_of(cases.open_case(self._target)))
+        order = {check.name: number for number, check in enumerate(runner.CHECKS)}
+        results = sorted((reports.Result(**one) for one in self._results), key=lambda one: order[one.check])
+        reports.report_of(provider, results).write(self._path)
 
 
 @pytest.fixture
@@ -47,6 +89,16 @@ def exatlas_case(pytestconfig: pytest.Config) -> "OpenCase":
         pytest.skip("no case was named with --exatlas-case")
     opened: OpenCase = _late("exatlas.testing.cases").open_case(target)
     return opened
+
+
+@pytest.fixture
+def exatlas_result(request: pytest.FixtureRequest) -> "Callable[[Result], None]":
+    """Takes the result of a check for the report."""
+
+    def take(result: "Result") -> None:
+        request.node.user_properties.append((RESULT, _late("attrs").asdict(result)))
+
+    return take
 
 
 @pytest.fixture

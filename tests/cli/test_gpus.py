@@ -1,9 +1,10 @@
 import json
+from decimal import Decimal
 
 import pytest
 
 import exatlas
-from exatlas.providers.memory import MemoryProvider
+from exatlas.providers.memory import MemoryProvider, gpus
 
 
 class Elsewhere(MemoryProvider):
@@ -58,3 +59,42 @@ def test_several_providers_are_one_table_in_one_order(invoke):
     assert ended.code == 1
     assert ended.err == "exatlas: elsewhere: slow down (retry after 3 s)\n"
     assert len(ended.out.splitlines()) == 2
+
+
+def test_a_matrix_has_the_cheapest_price_of_each_name_at_each_provider(invoke):
+    class Cheap(Elsewhere):
+        def __init__(self):
+            super().__init__(models=[model for model in gpus.MODELS if model.canonical in ("h100", "rtx_4090")])
+
+    invoke.others = (Cheap(),)
+    both = ("--provider", "memory", "--provider", "elsewhere")
+    ended = invoke("gpus", "--matrix", *both, "--sort", "memory")
+    assert ended.code == 0, ended.err
+    assert [line.split() for line in ended.out.splitlines()] == [
+        ["GPU", "elsewhere", "memory"],
+        ["a100_80g", "1.40"],
+        ["h100", "3.00", "3.00"],
+        ["rtx_4090", "0.40", "0.40"],
+        ["l4", "0.44"],
+    ]
+    told = json.loads(invoke("gpus", "--matrix", *both, "--spot", "--gpu", "h100", "--json").out)
+    assert {name: {one: Decimal(price) for one, price in row.items()} for name, row in told.items()} == {
+        "h100": {"memory": Decimal("1.5"), "elsewhere": Decimal("1.5")}
+    }
+
+
+def test_a_matrix_asks_every_provider_that_has_a_key(invoke, monkeypatch):
+    class Keyed(MemoryProvider):
+        name = "keyed"
+        settings = exatlas.ProviderSettings(key_env=("KEYED_KEY",), needs_key=False)
+
+    class Keyless(Keyed):
+        name = "keyless"
+        settings = exatlas.ProviderSettings(key_env=("NO_SUCH_KEY",), needs_key=False)
+
+    monkeypatch.setattr("exatlas.cli.gpus.list_providers", lambda: {"keyed": Keyed, "keyless": Keyless})
+    monkeypatch.setenv("KEYED_KEY", "k")
+    invoke.others = (Keyed(), Keyless())
+    assert invoke("gpus", "--matrix").out.splitlines()[0].split() == ["GPU", "keyed"]
+    monkeypatch.delenv("KEYED_KEY")
+    assert invoke("gpus", "--matrix").out.splitlines()[0].split() == ["GPU", "memory"], "the default provider"

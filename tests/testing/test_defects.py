@@ -26,7 +26,8 @@ from exatlas.providers.runpod import case as runpod
 from exatlas.providers.runpod.provider import RunPodProvider
 from exatlas.records.compute import ComputeFilter, ComputeStatus
 from exatlas.testing.conformance import CHECKS
-from exatlas.testing.conformance.runner import Verdict, judge
+from exatlas.testing.conformance.report import Verdict
+from exatlas.testing.conformance.runner import judge
 
 BY_NAME = {check.name: check for check in CHECKS}
 DEFECTS = []

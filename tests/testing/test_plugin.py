@@ -1,6 +1,10 @@
 """What people who test their own apps get from the plugin that comes with exatlas."""
 
+import json
+
 import pytest
+
+from exatlas.testing.conformance import CHECKS
 
 pytest_plugins = ["pytester"]
 
@@ -72,6 +76,41 @@ def test_a_strangers_provider_is_tried_by_the_same_rules(pytester, monkeypatch):
     result = pytester.runpytest("--pyargs", "exatlas.testing.conformance", "--exatlas-case", "stranger:case", "-q")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["*the machine is still rented*"])
+
+
+@pytest.mark.parametrize("case", ["stranger:case", "stranger:Stranger"])
+def test_a_report_is_written_in_the_order_of_the_checks(pytester, case):
+    pytester.makepyfile(stranger=STRANGER)
+    pytester.syspathinsert()
+    pytester.runpytest("--pyargs", "exatlas.testing.conformance", "--exatlas-case", case, "--exatlas-report", "r.json")
+    report = json.loads((pytester.path / "r.json").read_text())
+    assert report["provider"] == "stranger"
+    assert [result["check"] for result in report["results"]] == [check.name for check in CHECKS]
+    by_name = {result["check"]: result for result in report["results"]}
+    assert by_name["terminates"]["verdict"] == "failed"
+    assert "the machine is still rented" in by_name["terminates"]["reason"]
+    assert by_name["reads_logs"]["needs"] == "logs"
+    assert report["counts"]["failed"] == sum(result["verdict"] == "failed" for result in report["results"])
+    assert {"python", "exatlas"} <= set(report["versions"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--exatlas-report", "r.json"], "*--exatlas-report needs --exatlas-case*"),
+        (["--exatlas-report", "no/such/r.json", "--exatlas-case", "memory"], "*there is no folder for*"),
+    ],
+)
+def test_a_report_that_cannot_be_written_is_told_before_anything_runs(pytester, options, words):
+    result = pytester.runpytest("--pyargs", "exatlas.testing.conformance", *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([words])
+
+
+def test_no_report_is_written_when_nothing_was_tried(pytester):
+    pytester.makepyfile("def test_nothing(): pass")
+    pytester.runpytest("--exatlas-case", "memory", "--exatlas-report", "r.json").assert_outcomes(passed=1)
+    assert not (pytester.path / "r.json").exists()
 
 
 def test_without_a_case_the_suite_is_skipped(pytester):

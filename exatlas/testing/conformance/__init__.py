@@ -14,10 +14,12 @@ fresh :class:`World`; it needs no pytest, and its failure is a sentence.
 ``trouble``  lost replies, refusals, cancellation
 ``secrecy``  what nobody may read
 ``jobs``     serverless jobs and their streams
-``runner``   runs the checks and makes the report
+``runner``   runs the checks
+``report``   what came of them, as records and as JSON
 """
 
-from exatlas.testing.conformance.runner import CHECKS, Report, Result, run
+from exatlas.testing.conformance.report import Report, Result, Verdict
+from exatlas.testing.conformance.runner import CHECKS, run
 from exatlas.testing.conformance.world import Check, NonconformityError, World
 
-__all__ = ["CHECKS", "Check", "NonconformityError", "Report", "Result", "World", "run"]
+__all__ = ["CHECKS", "Check", "NonconformityError", "Report", "Result", "Verdict", "World", "run"]

@@ -12,7 +12,7 @@ STREAMS = frozenset({"stream_job", "stream_events", "stream_logs"})
 REQUIRED = ("spawn_compute", "get_compute", "list_compute", "terminate")
 
 
-@check()
+@check(on_cloud=False)
 async def declares_name_settings_and_capabilities(world: World) -> None:
     """The class has a name, settings, and a frozenset of capabilities."""
     cls: Any = type(world.case.provider)
@@ -23,7 +23,7 @@ async def declares_name_settings_and_capabilities(world: World) -> None:
     expect(not strange, f"capabilities hold {strange}, which are no members of Capability")
 
 
-@check()
+@check(on_cloud=False)
 async def has_every_required_operation(world: World) -> None:
     """Every provider can spawn, get, list and terminate, by coroutine functions."""
     for operation in REQUIRED:
@@ -31,7 +31,7 @@ async def has_every_required_operation(world: World) -> None:
         expect(inspect.iscoroutinefunction(found), f"{operation} is not a coroutine function")
 
 
-@check()
+@check(on_cloud=False)
 async def has_what_it_declares(world: World) -> None:
     """Every operation whose capability is declared is there: a coroutine function, or an async generator."""
     provider = world.case.provider
@@ -44,7 +44,7 @@ async def has_what_it_declares(world: World) -> None:
             expect(inspect.iscoroutinefunction(found), f"{operation} is not a coroutine function")
 
 
-@check()
+@check(on_cloud=False)
 async def declares_what_it_has(world: World) -> None:
     """No operation is there whose capability is not declared."""
     provider = world.case.provider

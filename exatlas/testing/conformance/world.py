@@ -101,14 +101,16 @@ class Check:
     run: CheckFunction
     needs: Capability | None
     """The capability without which there is nothing to check."""
+    on_cloud: bool = True
+    """Whether it calls the provider, so that there has to be a cloud."""
 
 
-def check(needs: Capability | None = None) -> Callable[[CheckFunction], Check]:
+def check(needs: Capability | None = None, *, on_cloud: bool = True) -> Callable[[CheckFunction], Check]:
     """Make a check of a coroutine function; its name and docstring become the check's."""
 
     def made(function: CheckFunction) -> Check:
         rule = " ".join((function.__doc__ or "").split())
-        return Check(function.__name__, rule, function, needs)
+        return Check(function.__name__, rule, function, needs, on_cloud)
 
     return made
 
