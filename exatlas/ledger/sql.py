@@ -52,14 +52,16 @@ class SqlLedger:
 
         await self._do(work)
 
-    async def advance(self, launch_id: str, to: LaunchState, at: datetime, **facts: Any) -> Launch:
+    async def advance(
+        self, launch_id: str, to: LaunchState, at: datetime, *, expect: LaunchState | None = None, **facts: Any
+    ) -> Launch:
         """See :class:`exatlas.Ledger`."""
 
         def work(connection: Connection) -> Launch:
             row = connection.execute(_one(launch_id).with_for_update()).first()
             if row is None:
                 raise missing(launch_id)
-            launch = _launch_of(row).advanced(to, at, **facts)
+            launch = _launch_of(row).advanced(to, at, expect=expect, **facts)
             change = update(launches).where(launches.c.launch_id == launch_id).values(**_row_of(launch))
             connection.execute(change)
             return launch
