@@ -5,6 +5,8 @@ cross between loop and thread otherwise, which costs more than the statement. Ne
 ``postgres``.
 """
 
+import sqlite3
+import time
 from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, TypeVar
@@ -25,6 +27,8 @@ T = TypeVar("T")
 
 BUSY_S = 30
 """How long an SQLite ledger waits for another process that writes to the same file."""
+BUSY_STEP_S = 0.02
+"""How long between two looks, where SQLite does not wait by itself."""
 
 
 class SqlLedger:
@@ -154,7 +158,7 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
+        _switch_to_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
@@ -163,3 +167,17 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Processes that switch a new file at once do not wait for each other, whatever the connection's timeout."""
+    patience = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(BUSY_STEP_S)
+        else:
+            return

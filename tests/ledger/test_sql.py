@@ -122,6 +122,14 @@ async def test_what_was_told_written_survives_a_kill_and_several_processes(sql_u
     assert len(told) >= 50
 
 
+async def test_many_may_open_a_new_file_at_once(tmp_path):
+    for number in range(40):
+        ledgers = [SqlLedger(f"sqlite:///{tmp_path / str(number)}.db") for _ in range(4)]
+        assert await asyncio.gather(*(ledger.find() for ledger in ledgers)) == [[]] * 4
+        for ledger in ledgers:
+            await ledger.aclose()
+
+
 async def test_a_database_that_cannot_be_reached_is_a_ledger_error(tmp_path, a_launch):
     ledger = SqlLedger(f"sqlite:///{tmp_path / 'no' / 'such' / 'folder.db'}")
     for call in (ledger.find(), ledger.intend(a_launch(request={"env": "s3cret"}))):
