@@ -87,8 +87,8 @@ async def _settle_account(
     oldest_change = work.clock.now() - work.grace
     young = [launch for launch in launches if launch.updated_at > oldest_change]
     due = [launch for launch in launches if launch.updated_at <= oldest_change]
-    patience = f"it changed less than {work.grace.total_seconds():g} s ago, and its process may be at work"
-    done = [_skipped(launch, patience) for launch in young]
+    patience = f"it changed less than {work.grace.total_seconds():g} s ago"
+    done = [Recovered(launch=launch, action=RecoveryAction.RECENT, reason=patience) for launch in young]
     if not due:
         return done
     try:
@@ -96,8 +96,9 @@ async def _settle_account(
         if where.ctx.account != account:
             return done + [_skipped(launch, "it belongs to another account, or to a former key") for launch in due]
         settling = _Settling(work, where, await _machines(where))
-    except AtlasError as error:
-        return done + [_skipped(launch, f"its machines cannot be listed: {error}") for launch in due]
+    except Exception as error:  # noqa: BLE001 - supervised boundary: the other accounts must be settled all the same
+        said = error if isinstance(error, AtlasError) else type(error).__name__
+        return done + [_skipped(launch, f"its machines cannot be listed: {said}") for launch in due]
     return done + await settling.all(due) + await settling.strays({launch.launch_id for launch in launches})
 
 
@@ -105,7 +106,7 @@ async def _look_at_home(work: Work, account_of: AccountOf, home: str) -> list[Re
     try:
         where = await account_of(home)
         settling = _Settling(work, where, await _machines(where))
-    except AtlasError:
+    except Exception:  # noqa: BLE001 - supervised boundary: nothing of ours is known to be there
         _log.warning("%s has no open launch, and its machines cannot be listed", home, exc_info=True)
         return []
     return await settling.strays(set())

@@ -26,7 +26,9 @@ class RecoveryAction(StrEnum):
     UNSETTLED = "unsettled"
     """It could not be brought to an end; the next recovery tries again."""
     SKIPPED = "skipped"
-    """Nothing was done, for the reason given."""
+    """Nothing could be done, for the reason given."""
+    RECENT = "recent"
+    """It changed a moment ago: its process may be at work, and it was left alone."""
 
 
 @frozen(kw_only=True)
@@ -57,5 +59,5 @@ class Recovery:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left unsettled or skipped."""
+        """Whether nothing is left unsettled or skipped. Recent launches do not count."""
         return not self.of(RecoveryAction.UNSETTLED) and not self.of(RecoveryAction.SKIPPED)

@@ -223,7 +223,7 @@ async def test_who_may_be_at_work_is_left_alone(runpod):
     runpod.clock.advance(60)
     before = len(runpod.fake.calls)
     recovery = await runpod.atlas.recover("terminate")
-    assert actions(recovery) == ["skipped"]
+    assert (actions(recovery), recovery.complete) == (["recent"], True)
     assert "changed less than 300 s ago" in recovery.launches[0].reason
     assert (len(runpod.rented()), len(runpod.fake.calls)) == (1, before)
     assert actions(await runpod.atlas.recover("terminate", older_than=timedelta(seconds=30))) == ["terminated"]
@@ -300,6 +300,20 @@ async def test_nothing_is_done_where_the_list_cannot_be_read(runpod, fault):
     assert "cannot be listed" in recovery.launches[0].reason
     assert await runpod.ledger.find() == before
     assert compute.id in runpod.rented()
+
+
+async def test_a_provider_with_a_bug_does_not_keep_the_others(runpod, memory, clock):
+    memory.ledger = runpod.ledger
+    await memory.client().spawn_compute(**MACHINE)
+    await runpod.atlas.spawn_compute(**MACHINE)
+    memory.provider.fail_next("list_compute", ZeroDivisionError("bug"))
+    runpod.atlas.provider(memory.provider)
+    clock.advance(GRACE_S + 1)
+    recovery = await runpod.atlas.recover("terminate")
+    assert [(one.launch.provider, one.action.value) for one in recovery.launches] == [
+        ("memory", "skipped"),
+        ("runpod", "terminated"),
+    ]
 
 
 async def test_one_list_serves_all_launches_of_an_account(runpod):
