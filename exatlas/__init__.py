@@ -126,6 +126,11 @@ _HOMES = {
         "LaunchState",
         "RateSegment",
     ),
+    "exatlas.records.recovery": (
+        "Recovered",
+        "Recovery",
+        "RecoveryAction",
+    ),
     "exatlas.records.serial": (
         "structure",
         "unstructure",

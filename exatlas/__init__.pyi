@@ -105,6 +105,11 @@ from exatlas.records.job import (
     StreamEvent as StreamEvent,
 )
 from exatlas.records.launch import Launch as Launch, LaunchState as LaunchState, RateSegment as RateSegment
+from exatlas.records.recovery import (
+    Recovered as Recovered,
+    Recovery as Recovery,
+    RecoveryAction as RecoveryAction,
+)
 from exatlas.records.serial import structure as structure, unstructure as unstructure
 from exatlas.streaming.job_stream import JobStream as JobStream
 
@@ -168,6 +173,9 @@ __all__ = [
     "QuotaError",
     "RateLimitedError",
     "RateSegment",
+    "Recovered",
+    "Recovery",
+    "RecoveryAction",
     "ReplyShapeError",
     "RequestRecord",
     "SpawnEnd",

@@ -111,12 +111,16 @@ class Ledger(Protocol):
         """
         ...
 
-    async def advance(self, launch_id: str, to: LaunchState, at: datetime, /, **facts: Any) -> Launch:
+    async def advance(
+        self, launch_id: str, to: LaunchState, at: datetime, /, *, expect: LaunchState | None = None, **facts: Any
+    ) -> Launch:
         """Move a launch to a state, with facts about it (fields of :class:`exatlas.Launch`), and give it as it is then.
+
+        With `expect`, only where it is still in that state: whoever decides by what was read may be late.
 
         Raises:
             NotFoundError: there is no such launch.
-            ConflictError: it cannot go there from where it is.
+            ConflictError: it cannot go there from where it is, or it is not in the state `expect`.
             LedgerError: it could not be written.
         """
         ...

@@ -34,7 +34,13 @@ def test_an_example_runs_without_warnings(code, tmp_path):
     script.write_text(code)
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("RUNPOD_", "EXATLAS_"))}
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=60, env=clean, check=False
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=clean,
+        check=False,
+        cwd=tmp_path,
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -73,6 +73,14 @@ _command(
     "exatlas logs 8f3k2 --tail 20 --follow",
 )
 _command(
+    "recover",
+    "recovering:recover",
+    "Settle in the ledger, and in the clouds, what a dead process has left behind.",
+    "Machines",
+    "exatlas recover --ledger sqlite:///machines.db --dry-run",
+    "exatlas recover --ledger sqlite:///machines.db --policy terminate --yes",
+)
+_command(
     "gpus",
     "gpus:gpus",
     "List what can be rented: price per GPU and hour, memory, stock.",

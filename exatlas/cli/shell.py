@@ -4,7 +4,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
 
 import orjson
 from attrs import field, frozen
@@ -18,14 +18,19 @@ import exatlas
 if TYPE_CHECKING:
     from exatlas.client.atlas import Atlas
 
-MakeAtlas = Callable[[float | None], "Atlas"]
+
+class MakeAtlas(Protocol):
+    """Makes a client whose requests take so many seconds at most, with further arguments of a client."""
+
+    def __call__(self, timeout: float | None, **options: Any) -> "Atlas": ...
+
 
 WIDE = 1_000
 """Columns of an output that is not a terminal: whoever reads it wants whole lines."""
 
 
-def _default_atlas(timeout: float | None) -> "Atlas":
-    return exatlas.Atlas(timeout=timeout)
+def _default_atlas(timeout: float | None, **options: Any) -> "Atlas":
+    return exatlas.Atlas(timeout=timeout, **options)
 
 
 @frozen(kw_only=True)
@@ -36,7 +41,7 @@ class Shell:
     err: Console
     stdin: TextIO | None
     make_atlas: MakeAtlas = _default_atlas
-    """Makes the client of a command, which closes it; takes the deadline of its requests in seconds."""
+    """Makes the client of a command, which closes it."""
     _notices: list[str] = field(factory=list, init=False)
     _drawn_on: list[Console] = field(factory=list, init=False)
     """The terminal with a progress display on it, if there is one."""

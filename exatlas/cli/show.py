@@ -14,6 +14,7 @@ from rich.text import Text
 from exatlas.records.compute import Compute, PortBinding
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job
+from exatlas.records.recovery import Recovery
 from exatlas.records.serial import unstructure
 
 STATUS_STYLES = {
@@ -98,6 +99,16 @@ def price_matrix(prices: Mapping[str, Mapping[str, Decimal]], providers: Sequenc
         cells = [Text(money(row.get(one)), style="green" if row.get(one) == lowest else "") for one in providers]
         table.add_row(Text(name), *cells)
     return table
+
+
+def recovery(found: Recovery) -> RenderableType:
+    """A table of what was done about each launch."""
+    table = _table("PROVIDER", "LAUNCH", "ID", "ACTION", "REASON")
+    for one in found.launches:
+        launch = one.launch
+        table.add_row(*_texts(launch.provider, launch.launch_id, launch.compute_id, one.action.value, one.reason))
+    total = f"{len(found.launches)} open launch{'' if len(found.launches) == 1 else 'es'}"
+    return Group(table, Text(f"{total}, nothing was changed" if found.dry_run else total, style="dim"))
 
 
 def job(one: Job) -> RenderableType:

@@ -25,23 +25,36 @@ from exatlas.client.arguments import (
     SpawnOptions,
     StreamOptions,
 )
+from exatlas.client.bookkeeping import Books
 from exatlas.client.connection import OwnTransport
 from exatlas.client.injection import with_secret
 from exatlas.client.lifetime import Keeper, close_all
+from exatlas.client.recovery import GRACE_S, Account, Work, recover
 from exatlas.client.relaying import leave_behind, relay
 from exatlas.client.roster import Roster
-from exatlas.client.spawning import Rental, spawn, terminate_surely
+from exatlas.client.spawning import Rental, end_surely, spawn
 from exatlas.clock import SystemClock
 from exatlas.config import BaseUrls
 from exatlas.errors import ConfigError
 from exatlas.fanout import Outcome, Undo, record_birth
 from exatlas.launch import new_launch_id
-from exatlas.protocols import Clock, Context, Credential, Hook, Listener, OptionalOperations, Provider, Transport
+from exatlas.protocols import (
+    Clock,
+    Context,
+    Credential,
+    Hook,
+    Ledger,
+    Listener,
+    OptionalOperations,
+    Provider,
+    Transport,
+)
 from exatlas.providers import ProviderChoice
 from exatlas.records import checks
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
+from exatlas.records.recovery import Policy, Recovery
 from exatlas.streaming.events import DONE
 from exatlas.streaming.job_stream import JobStream
 
@@ -57,7 +70,8 @@ class Atlas:
 
     Use it with ``async with``, or close it with :meth:`aclose`. One that is forgotten closes with its event loop. Every
     call takes ``provider``, ``api_key``, ``base_url`` and ``timeout``, which win over what the client was made with;
-    what neither says comes from the environment. What you pass in, you close: transports and provider instances.
+    what neither says comes from the environment. What you pass in, you close: transports, ledgers and provider
+    instances.
 
     A method that takes an id takes the record as well. A plain id is looked for at the client's default provider; a
     record knows its own.
@@ -71,6 +85,9 @@ class Atlas:
         hooks: Functions, called with a :class:`exatlas.RequestRecord` after every attempt at a request; and objects
             with ``on_event`` (:class:`exatlas.Listener`), which hear of streams and spawns as well.
         timeout: Deadline of each HTTP request (seconds or timedelta); None leaves it to the provider.
+        ledger: Where every machine is written down before it is rented, so that none is lost with the process. It
+            costs two durable writes for each spawn and each end, and one read of the cloud or more to confirm an end.
+        owner: Whose machines these are: :meth:`recover` settles what was rented under this name, and nothing else.
         allow_insecure: Accept plain ``http://`` base URLs that leave this machine.
         env: Read instead of the process's environment.
 
@@ -88,6 +105,8 @@ class Atlas:
         clock: Clock | None = None,
         hooks: Sequence[Hook] = (),
         timeout: float | timedelta | None = None,
+        ledger: Ledger | None = None,
+        owner: str = "exatlas",
         allow_insecure: bool = False,
         env: Mapping[str, str] | None = None,
     ) -> None:
@@ -99,6 +118,8 @@ class Atlas:
             transport=_has(transport, "a Transport", "send", "open", "aclose"),
             clock=_has(clock, "a Clock", "now", "monotonic", "sleep"),
             hooks=_listening(self._hooks),
+            ledger=_has(ledger, "a Ledger", "intend", "advance", "get", "find"),
+            owner=checks.text(owner),
             allow_insecure=checks.flag(allow_insecure),
             env=checks.optional(checks.mapping)(env),
         )
@@ -112,6 +133,7 @@ class Atlas:
         self._timeout_s = arguments.seconds("Atlas", timeout)
         self._allow_insecure = allow_insecure
         self._env = os.environ if env is None else env
+        self._books = Books(ledger, owner)
         self._roster = Roster()
         if default_provider is not None and not isinstance(default_provider, str):
             # Records name their provider: from the first call on, that name has to mean this one.
@@ -272,13 +294,12 @@ class Atlas:
         wanted = arguments.compute_request("rent", request, fields)
         provider = self._pick("spawn_compute", options)
 
-        async def terminate(compute_id: str) -> None:
-            await provider.terminate(compute_id, await self._context(provider, options))
+        async def end(compute: Compute) -> Exception | None:
+            contexts = lambda: self._context(provider, options)  # noqa: E731 - one line of glue
+            return await end_surely(provider, compute.id, contexts, self.clock, self._books, compute.launch_id)
 
         return Rental(
-            lambda: self._spawn("rent", wanted, cast(SpawnOptions, options | {"provider": provider}), raced=False),
-            terminate,
-            self.clock,
+            lambda: self._spawn("rent", wanted, cast(SpawnOptions, options | {"provider": provider}), raced=False), end
         )
 
     async def _spawn(
@@ -289,13 +310,16 @@ class Atlas:
         gating.check_compute(provider, wanted)
         wanted, handle = with_secret(wanted)
         ctx = await self._context(provider, fields, launch_id=new_launch_id())
-        compute = await spawn(provider, wanted, ctx)
+        compute = await spawn(provider, wanted, ctx, self._books)
         if raced:
             record_birth(lambda: self._give_back(provider, compute.id, ctx))
         return compute if handle is None else evolve(compute, auth=handle)
 
     async def _give_back(self, provider: Provider, compute_id: str, ctx: Context) -> None:
-        failure = await terminate_surely(lambda found: provider.terminate(found, ctx), compute_id, ctx.clock)
+        async def same() -> Context:
+            return ctx
+
+        failure = await end_surely(provider, compute_id, same, ctx.clock, self._books, ctx.launch_id)
         if failure is not None:
             raise failure
 
@@ -337,11 +361,59 @@ class Atlas:
         """Destroy a machine and its own disks; billing ends. Network volumes survive.
 
         Safe to repeat: an id that is gone or unknown is not an error. Cancelling may leave the request delivered.
+        With a ledger the machine stays `terminating` there until a read of the cloud has confirmed its end, which is
+        asked for up to three times within a few seconds; a ledger that is away does not keep a machine from going.
         """
         arguments.split("terminate", options)
         compute_id, home = arguments.compute_id("terminate", compute)
         provider = self._pick("terminate", options, home)
-        await provider.terminate(compute_id, await self._context(provider, options))
+        ctx = await self._context(provider, options)
+        marked = compute.launch_id if isinstance(compute, Compute) else None
+        await self._books.terminate(provider, compute_id, ctx, marked, "it was terminated by its user")
+
+    async def recover(
+        self,
+        policy: Policy = "adopt",
+        *,
+        older_than: float | timedelta = GRACE_S,
+        dry_run: bool = False,
+        **options: Unpack[CallOptions],
+    ) -> Recovery:
+        """Settle in the ledger, and in the clouds, what a process of this owner has left behind.
+
+        Costs one list call for each provider and account with open launches (and for the client's own), and a read or a
+        termination for each machine that needs one.
+        Launches that changed less than `older_than` ago (seconds or timedelta; five minutes unless given) are left
+        alone, because their process may be at work. Nothing is done about accounts that this client has no key for, or
+        whose machines cannot be listed. With ``provider``, only its launches are looked at.
+
+        Safe to repeat, to cancel, and to run in several processes at once.
+
+        Args:
+            policy: What becomes of machines that are there and were not asked to go: `adopt` keeps them, `terminate`
+                ends **every** one of this owner's, those of living processes included. Give each service an owner of
+                its own.
+            dry_run: Only say what would be done. Reads, and changes nothing.
+
+        Raises:
+            ConfigError: the client has no ledger.
+            LedgerError: the ledger cannot be read; nothing was done.
+        """
+        arguments.split("recover", options)
+        grace_s = 0.0 if older_than == 0 else arguments.seconds("recover", older_than, "older_than") or GRACE_S
+        arguments.check("recover", policy=checks.member("adopt", "terminate")(policy), dry_run=checks.flag(dry_run))
+        if self._books.ledger is None:
+            raise ConfigError("there is nothing to recover from: the client has no ledger", operation="recover")
+        chosen = options.get("provider")
+        only = None if chosen is None else self.provider(chosen).name
+        home = only if self._default_provider is None or only else self.provider().name
+
+        async def account_of(name: str) -> Account:
+            provider = self.provider(chosen if only is not None else name)
+            return Account(provider, await self._context(provider, options))
+
+        work = Work(self._books, self.clock, policy, timedelta(seconds=grace_s), dry_run)
+        return await recover(work, account_of, only=only, home=home)
 
     async def stop(self, compute: str | Compute, /, **options: Unpack[CallOptions]) -> None:
         """Pause a machine, keeping its volume. Safe to repeat. Kept disks usually cost something."""

@@ -8,14 +8,19 @@ import logging
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 
+from attrs import evolve
+
 from exatlas.cancellation import Deadline, outlive
+from exatlas.client.bookkeeping import NO_BOOKS, Books, Contexts
 from exatlas.client.hints import hint_at_gpus
 from exatlas.client.watching import SpawnWatch
 from exatlas.errors import (
     AtlasError,
     CleanupError,
     ConfigError,
+    ErrorKind,
     ForbiddenError,
+    LedgerError,
     OutcomeUnknownError,
     ProviderBrokenError,
     ReplyShapeError,
@@ -27,6 +32,7 @@ from exatlas.errors import (
 from exatlas.launch import LOOKS_S
 from exatlas.protocols import Clock, Context, Provider
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
+from exatlas.records.launch import LaunchState
 
 PATIENCE_S = 60.0
 """How long a create goes on after its caller was cancelled, and how long a termination is tried."""
@@ -43,19 +49,23 @@ Terminate = Callable[[str], Awaitable[None]]
 """Destroys the machine with that id."""
 
 
-async def spawn(provider: Provider, request: ComputeRequest, ctx: Context) -> Compute:
+async def spawn(provider: Provider, request: ComputeRequest, ctx: Context, books: Books = NO_BOOKS) -> Compute:
     """Let the provider rent one machine, in a task that outlives the caller's cancellation.
 
     When cancelled, the create is finished (for up to a minute; then its machine is looked for), the machine that came
-    is terminated, and the cancellation goes on.
+    is terminated, and the cancellation goes on. The intent is in the books before anything is sent, and the machine
+    before this returns.
     """
     with SpawnWatch(ctx) as watch:
-        create = asyncio.create_task(_create(provider, request, watch.ctx), name=f"exatlas spawn {ctx.launch_id}")
+        await books.intend(request, ctx)
+        create = asyncio.create_task(
+            _create(provider, request, watch.ctx, books), name=f"exatlas spawn {ctx.launch_id}"
+        )
         try:
             return await asyncio.shield(create)
         except asyncio.CancelledError:
             watch.settled = False
-            watch.settled = (await outlive(lambda: _abandon(create, provider, ctx))).value
+            watch.settled = (await outlive(lambda: _abandon(create, provider, ctx, books))).value
             raise
 
 
@@ -79,13 +89,42 @@ async def terminate_surely(terminate: Terminate, compute_id: str, clock: Clock) 
     return failure
 
 
+async def end_surely(
+    provider: Provider, compute_id: str, contexts: Contexts, clock: Clock, books: Books, launch_id: str | None
+) -> Exception | None:
+    """:func:`terminate_surely`, with what has to be written before and after."""
+    page = None if books.ledger is None else await _noted_ending(books, compute_id, contexts, launch_id)
+
+    async def terminate(compute_id: str) -> None:
+        await provider.terminate(compute_id, await contexts())
+
+    failure = await terminate_surely(terminate, compute_id, clock)
+    if page is not None and failure is None:
+        await books.confirm(page.launch_id, compute_id, provider, page)
+    return failure
+
+
+async def _noted_ending(books: Books, compute_id: str, contexts: Contexts, launch_id: str | None) -> Context | None:
+    """Write that a machine is to go. Gives a context that names its launch, if the books have it."""
+    try:
+        ctx = await contexts()
+    except AtlasError:
+        _log.debug("compute %s ends without a word in the ledger", compute_id, exc_info=True)
+        return None
+    page = await books.ending(compute_id, ctx, launch_id, "its time was over, or nobody waited for it")
+    return None if page is None else evolve(ctx, launch_id=page)
+
+
+End = Callable[[Compute], Awaitable[Exception | None]]
+"""Terminates a machine, as surely as can be. Gives the last failure instead of raising it."""
+
+
 class Rental:
     """A machine for the length of an ``async with`` block: terminated on every way out. Good for one block."""
 
-    def __init__(self, spawn: Callable[[], Awaitable[Compute]], terminate: Terminate, clock: Clock) -> None:
+    def __init__(self, spawn: Callable[[], Awaitable[Compute]], end: End) -> None:
         self._spawn = spawn
-        self._terminate = terminate
-        self._clock = clock
+        self._terminate = end
         self._compute: Compute | None = None
 
     async def __aenter__(self) -> Compute:
@@ -111,13 +150,45 @@ class Rental:
             raise asyncio.CancelledError
 
     async def _end(self, compute: Compute) -> Exception | None:
-        failure = await terminate_surely(self._terminate, compute.id, self._clock)
+        failure = await self._terminate(compute)
         if failure is not None:
             _log.error("%s", _cleanup_error(compute, failure), exc_info=failure)
         return failure
 
 
-async def _create(provider: Provider, request: ComputeRequest, ctx: Context) -> Compute:
+async def _create(provider: Provider, request: ComputeRequest, ctx: Context, books: Books) -> Compute:
+    """Rent, and see to it that the books say what came of it before anybody else knows."""
+    try:
+        compute = await _rented(provider, request, ctx)
+    except Exception as error:
+        if _in_doubt(error):
+            await books.note(ctx, LaunchState.INTENDED, reason=f"in doubt: {type(error).__name__}")
+        else:
+            await books.note(ctx, LaunchState.GONE, reason=_kind(error))
+        raise
+    try:
+        await books.created(compute, ctx)
+    except LedgerError as error:
+        await _unwritten(compute, provider, ctx, error)
+        raise
+    return compute
+
+
+def _kind(error: Exception) -> str:
+    return (error.kind if isinstance(error, AtlasError) else ErrorKind.UNKNOWN).value
+
+
+async def _unwritten(compute: Compute, provider: Provider, ctx: Context, error: LedgerError) -> None:
+    """Give back a machine that is not in the ledger. Its launch stays as it is, for a recovery to settle."""
+    failure = await terminate_surely(lambda found: provider.terminate(found, ctx), compute.id, ctx.clock)
+    if failure is None:
+        error.extend(f"compute {compute.id} was terminated")
+        return
+    error.extend(f"compute {compute.id} could not be terminated either, and is probably billing: {failure}")
+    _log.error("%s", error, exc_info=failure, extra=_facts(ctx))
+
+
+async def _rented(provider: Provider, request: ComputeRequest, ctx: Context) -> Compute:
     try:
         compute = await provider.spawn_compute(request, ctx)
     except AtlasError as error:
@@ -142,7 +213,7 @@ async def _create(provider: Provider, request: ComputeRequest, ctx: Context) -> 
     return compute
 
 
-async def _abandon(create: asyncio.Task[Compute], provider: Provider, ctx: Context) -> bool:
+async def _abandon(create: asyncio.Task[Compute], provider: Provider, ctx: Context, books: Books) -> bool:
     """Finish a create that nobody waits for any more, and give back what it rented. Safe to repeat.
 
     Gives whether surely nothing is left behind.
@@ -155,9 +226,13 @@ async def _abandon(create: asyncio.Task[Compute], provider: Provider, ctx: Conte
         await asyncio.wait([create], timeout=LAST_CHANCE_S)
     compute_id, sure = await _came_of(create, provider, ctx)
     if compute_id is None:
+        if not sure:
+            await books.note(ctx, LaunchState.TERMINATING, reason="cancelled; there may be a machine")
         return sure
+    await books.note(ctx, LaunchState.TERMINATING, compute_id=compute_id, reason="its spawn was cancelled")
     failure = await terminate_surely(lambda found: provider.terminate(found, ctx), compute_id, ctx.clock)
     if failure is None:
+        await books.confirm(ctx.launch_id, compute_id, provider, ctx)
         _log.info("a spawn was cancelled, and its machine %s was terminated", compute_id, extra=_facts(ctx))
         return True
     _log.error(

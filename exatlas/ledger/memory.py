@@ -20,12 +20,14 @@ class MemoryLedger:
             raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
         self._launches[launch.launch_id] = launch
 
-    async def advance(self, launch_id: str, to: LaunchState, at: datetime, **facts: Any) -> Launch:
+    async def advance(
+        self, launch_id: str, to: LaunchState, at: datetime, *, expect: LaunchState | None = None, **facts: Any
+    ) -> Launch:
         """See :class:`exatlas.Ledger`."""
         launch = self._launches.get(launch_id)
         if launch is None:
             raise missing(launch_id)
-        self._launches[launch_id] = launch = launch.advanced(to, at, **facts)
+        self._launches[launch_id] = launch = launch.advanced(to, at, expect=expect, **facts)
         return launch
 
     async def get(self, launch_id: str) -> Launch | None:

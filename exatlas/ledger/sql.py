@@ -6,9 +6,9 @@ cross between loop and thread otherwise, which costs more than the statement. Ne
 """
 
 import sqlite3
+import time
 from collections.abc import Callable, Collection
 from datetime import datetime
-from time import monotonic, sleep
 from typing import Any, TypeVar
 
 import orjson
@@ -27,7 +27,8 @@ T = TypeVar("T")
 
 BUSY_S = 30
 """How long an SQLite ledger waits for another process that writes to the same file."""
-SWITCH_S = 0.01
+BUSY_STEP_S = 0.02
+"""How long between two looks, where SQLite does not wait by itself."""
 
 
 class SqlLedger:
@@ -55,14 +56,16 @@ class SqlLedger:
 
         await self._do(work)
 
-    async def advance(self, launch_id: str, to: LaunchState, at: datetime, **facts: Any) -> Launch:
+    async def advance(
+        self, launch_id: str, to: LaunchState, at: datetime, *, expect: LaunchState | None = None, **facts: Any
+    ) -> Launch:
         """See :class:`exatlas.Ledger`."""
 
         def work(connection: Connection) -> Launch:
             row = connection.execute(_one(launch_id).with_for_update()).first()
             if row is None:
                 raise missing(launch_id)
-            launch = _launch_of(row).advanced(to, at, **facts)
+            launch = _launch_of(row).advanced(to, at, expect=expect, **facts)
             change = update(launches).where(launches.c.launch_id == launch_id).values(**_row_of(launch))
             connection.execute(change)
             return launch
@@ -148,20 +151,6 @@ def _engine(url: str) -> Engine:
     raise ConfigError(f"a ledger is kept in sqlite or postgresql, not in {parsed.get_backend_name()!r}")
 
 
-def _into_wal(connection: Any) -> None:
-    """Switch the file to WAL. SQLite does not wait for others who are switching it at this moment, so this does."""
-    give_up_at = monotonic() + BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError:
-            if monotonic() >= give_up_at:
-                raise
-            sleep(SWITCH_S)
-        else:
-            return
-
-
 def _sqlite(url: URL) -> Engine:
     engine = create_engine(
         url, poolclass=StaticPool, connect_args={"check_same_thread": False, "timeout": BUSY_S, "isolation_level": None}
@@ -169,7 +158,7 @@ def _sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _: Any) -> None:
-        _into_wal(connection)
+        _switch_to_wal(connection)
         connection.execute("PRAGMA synchronous=FULL")
 
     @event.listens_for(engine, "begin")
@@ -178,3 +167,17 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Processes that switch a new file at once do not wait for each other, whatever the connection's timeout."""
+    patience = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > patience:
+                raise
+            time.sleep(BUSY_STEP_S)
+        else:
+            return

@@ -66,6 +66,7 @@ class GroupWriter:
 
     async def _flush(self) -> None:
         loop = asyncio.get_running_loop()
+        batch: list[_Piece] = []
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
@@ -74,7 +75,7 @@ class GroupWriter:
                     _settle(piece.done, end)
         finally:
             self._flushing = None
-            for piece in self._waiting:
+            for piece in (*batch, *self._waiting):
                 piece.done.cancel()
 
     def _run(self, works: list[Callable[[Connection], Any]]) -> list[Any]:

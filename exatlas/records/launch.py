@@ -90,12 +90,14 @@ class Launch:
     reason: str | None = None
     """Why it is where it is, in a sentence without secrets."""
 
-    def advanced(self, to: LaunchState, at: datetime, **facts: Any) -> "Launch":
+    def advanced(self, to: LaunchState, at: datetime, *, expect: LaunchState | None = None, **facts: Any) -> "Launch":
         """This launch in another state, or in the same one with more facts.
 
         Raises:
-            ConflictError: it cannot go there from where it is.
+            ConflictError: it cannot go there from where it is, or it is not in the state `expect`.
         """
+        if expect is not None and self.state is not expect:
+            raise ConflictError(f"launch {self.launch_id} is {self.state.value} and no longer {expect.value}")
         if to is not self.state and to not in TRANSITIONS[self.state]:
             raise ConflictError(f"launch {self.launch_id} is {self.state.value} and cannot become {to.value}")
         marks: dict[str, datetime | None] = {}
@@ -106,6 +108,8 @@ class Launch:
 
     def cost_usd(self, now: datetime) -> Decimal:
         """What it has cost until `now`, or until it ended: price times time, segment by segment."""
+        if not self.rates:
+            return Decimal(0)
         end = self.ended_at or now
         total = Decimal(0)
         for segment, following in zip_longest(self.rates, self.rates[1:]):

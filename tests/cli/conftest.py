@@ -40,8 +40,8 @@ def invoke(clock, monkeypatch, capsys) -> Callable[..., Ended]:
         """More providers that the client knows."""
         stdin = io.StringIO()
 
-        def make_atlas(self, timeout: float | None) -> exatlas.Atlas:
-            atlas = exatlas.Atlas(self.cloud, clock=clock, env={}, timeout=timeout)
+        def make_atlas(self, timeout: float | None, **options) -> exatlas.Atlas:
+            atlas = exatlas.Atlas(self.cloud, clock=clock, env={}, timeout=timeout, **options)
             for other in (self.cloud, *self.others):
                 atlas.provider(other)
             return atlas

@@ -33,7 +33,7 @@ OPERATIONS = [
 
 
 def test_there_is_a_function_for_every_operation_of_a_client():
-    own = {"aclose", "context", "provider", "fan_out", "first_ok"}
+    own = {"aclose", "context", "provider", "fan_out", "first_ok", "recover"}
     methods = {name for name, thing in vars(Atlas).items() if inspect.isfunction(thing) and not name.startswith("_")}
     assert set(OPERATIONS) == methods - own
 

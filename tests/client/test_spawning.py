@@ -321,7 +321,10 @@ async def test_it_does_not_wait_for_ever(clock):
 
 @pytest.fixture
 def rental(cloud, ctx, clock):
-    return Rental(lambda: spawn(cloud, REQUEST, ctx), lambda found: cloud.terminate(found, ctx), clock)
+    async def end(compute):
+        return await terminate_surely(lambda found: cloud.terminate(found, ctx), compute.id, clock)
+
+    return Rental(lambda: spawn(cloud, REQUEST, ctx), end)
 
 
 async def test_a_rental_ends_with_its_block(cloud, rental):

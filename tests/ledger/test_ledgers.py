@@ -56,6 +56,14 @@ async def test_no_launch_comes_back_from_the_dead(ledger, a_launch):
     assert (await ledger.get(a_launch().launch_id)).state is LaunchState.GONE
 
 
+async def test_a_launch_that_moved_on_is_not_moved_by_who_expects_otherwise(ledger, a_launch):
+    await ledger.intend(a_launch())
+    await ledger.advance(a_launch().launch_id, LaunchState.CREATED, LATER, expect=LaunchState.INTENDED, compute_id="m")
+    with pytest.raises(ConflictError, match="is created and no longer intended"):
+        await ledger.advance(a_launch().launch_id, LaunchState.GONE, LATER, expect=LaunchState.INTENDED)
+    assert (await ledger.get(a_launch().launch_id)).state is LaunchState.CREATED
+
+
 async def test_an_unknown_launch_cannot_advance(ledger):
     with pytest.raises(NotFoundError, match="nothing is not in the ledger"):
         await ledger.advance("nothing", LaunchState.CREATED, LATER)

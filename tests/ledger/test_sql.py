@@ -1,7 +1,10 @@
 """What only databases have: durability, migrations, several processes, and failures."""
 
 import asyncio
+import sqlite3
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -10,6 +13,7 @@ from sqlalchemy import create_engine, text
 from exatlas.errors import ConfigError, LedgerError
 from exatlas.ledger import SqlLedger
 from exatlas.ledger.schema import MIGRATIONS
+from exatlas.ledger.sql import _switch_to_wal
 from exatlas.records.launch import LaunchState
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -120,6 +124,23 @@ async def test_what_was_told_written_survives_a_kill_and_several_processes(sql_u
     await ledger.aclose()
     assert set(told) <= kept
     assert len(told) >= 50
+
+
+def test_many_may_open_a_new_file_at_once(tmp_path):
+    def connect(path, ready):
+        connection = sqlite3.connect(path, timeout=30, isolation_level=None)
+        ready.wait()
+        _switch_to_wal(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE IF NOT EXISTS a (b)")
+        connection.execute("COMMIT")
+        connection.close()
+
+    with ThreadPoolExecutor(6) as threads:
+        for number in range(60):
+            ready = threading.Barrier(6)
+            opening = [threads.submit(connect, tmp_path / str(number), ready) for _ in range(6)]
+            assert [one.result() for one in opening] == [None] * 6
 
 
 async def test_a_database_that_cannot_be_reached_is_a_ledger_error(tmp_path, a_launch):

@@ -32,6 +32,13 @@ def test_it_goes_where_the_table_lets_it_and_nowhere_else(state, to):
             before.advanced(to, later(1))
 
 
+def test_who_decided_by_an_old_state_is_told():
+    with pytest.raises(ConflictError, match="is created and no longer intended"):
+        launch(state=LaunchState.CREATED).advanced(LaunchState.GONE, later(1), expect=LaunchState.INTENDED)
+    gone = launch().advanced(LaunchState.GONE, later(1), expect=LaunchState.INTENDED)
+    assert gone.state is LaunchState.GONE
+
+
 def test_instants_are_kept_of_the_first_arrival():
     made = launch().advanced(LaunchState.CREATED, later(1)).advanced(LaunchState.CREATED, later(2), compute_id="m")
     assert (made.created_at, made.updated_at, made.compute_id) == (later(1), later(2), "m")
