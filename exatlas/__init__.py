@@ -27,6 +27,7 @@ _HOMES = {
         "stream_job",
         "stream_logs",
         "terminate",
+        "wait_until_ready",
     ),
     "exatlas.clock": (
         "ManualClock",
@@ -50,6 +51,8 @@ _HOMES = {
         "LedgerError",
         "NoCapacityError",
         "NotFoundError",
+        "NotReadyError",
+        "NotReadyReason",
         "OutcomeUnknownError",
         "ProviderBrokenError",
         "ProviderError",

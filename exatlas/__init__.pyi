@@ -20,6 +20,7 @@ from exatlas.client.default import (
     stream_job as stream_job,
     stream_logs as stream_logs,
     terminate as terminate,
+    wait_until_ready as wait_until_ready,
 )
 from exatlas.clock import ManualClock as ManualClock, SystemClock as SystemClock
 from exatlas.errors import (
@@ -40,6 +41,8 @@ from exatlas.errors import (
     LedgerError as LedgerError,
     NoCapacityError as NoCapacityError,
     NotFoundError as NotFoundError,
+    NotReadyError as NotReadyError,
+    NotReadyReason as NotReadyReason,
     OutcomeUnknownError as OutcomeUnknownError,
     ProviderBrokenError as ProviderBrokenError,
     ProviderError as ProviderError,
@@ -162,6 +165,8 @@ __all__ = [
     "ManualClock",
     "NoCapacityError",
     "NotFoundError",
+    "NotReadyError",
+    "NotReadyReason",
     "Outcome",
     "OutcomeUnknownError",
     "PortBinding",
@@ -219,4 +224,5 @@ __all__ = [
     "structure",
     "terminate",
     "unstructure",
+    "wait_until_ready",
 ]

@@ -16,6 +16,7 @@
     ├─ ReplyShapeError           it answered in a shape we do not know
     ├─ OutcomeUnknownError       a create may or may not have rented a machine or queued a job
     ├─ CleanupError              a machine that should be gone could not be terminated
+    ├─ NotReadyError             a machine that was waited for is not ready, and why
     ├─ AllFailedError            no provider of first_ok succeeded
     ├─ LedgerError               the ledger cannot be read or written
     ├─ StreamError
@@ -294,6 +295,53 @@ class CleanupError(AtlasError):
     def __init__(self, message: str, *, compute_id: str, **facts: Any) -> None:
         super().__init__(message, **facts)
         self.compute_id = compute_id
+
+
+class NotReadyReason(StrEnum):
+    """Why a machine did not become ready."""
+
+    IMAGE_PULL = "image_pull"
+    """The cloud says that the image cannot be pulled: its name is wrong, or it is private."""
+    CRASH_LOOP = "crash_loop"
+    """The container starts and ends, over and over."""
+    DUD_HOST = "dud_host"
+    """It never left provisioning; another host may well do."""
+    FAILED = "failed"
+    """The cloud gave up on it."""
+    GONE = "gone"
+    """It was terminated, by somebody or by the cloud, or it was never there."""
+    STOPPED = "stopped"
+    """It is paused, and will not run unless it is started."""
+    TIMEOUT = "timeout"
+    """The time was over; the message says what was still missing."""
+
+
+class NotReadyError(AtlasError):
+    """A machine that was waited for did not become ready. Unless ``terminated``, it goes on and bills."""
+
+    kind = ErrorKind.PROVIDER
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: NotReadyReason,
+        compute: Any = None,
+        logs: Iterable[str] = (),
+        terminated: bool | None = None,
+        **facts: Any,
+    ) -> None:
+        super().__init__(message, **facts)
+        self.reason = reason
+        """Why."""
+        self.compute = compute
+        """The :class:`exatlas.Compute` as it was last seen, or None if it never was."""
+        self.logs = tuple(logs)
+        """Its last log lines, where they were asked for; whatever it prints may be in them."""
+        self.terminated = terminated
+        """Whether the machine was terminated; None where that was not asked for."""
+        if reason is NotReadyReason.TIMEOUT:
+            self.kind = ErrorKind.TIMEOUT  # type: ignore[misc]
 
 
 class AllFailedError(AtlasError):

@@ -47,6 +47,8 @@ class HttpCall:
     """A longer reply is a TransportError; nothing beyond this is ever buffered."""
     secrets: tuple[str, ...] = field(default=(), repr=False)
     """Strings that must not appear in any error made from this call or its reply."""
+    anonymous: bool = False
+    """Holds no key and nothing else that is secret, so plain ``http://`` may carry it anywhere."""
 
 
 @frozen(kw_only=True)

@@ -43,6 +43,7 @@ def sample(cls):
         ReplyShapeError: {"paths": ["$.a"]},
         OutcomeUnknownError: {"launch_id": "abc"},
         CleanupError: {"compute_id": "c"},
+        errors.NotReadyError: {"reason": errors.NotReadyReason.FAILED, "logs": ["line"]},
         errors.JobError: {"job": JOB},
     }
     for base, extra in more.items():

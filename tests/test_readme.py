@@ -22,9 +22,15 @@ NOT_RUN = "<!-- not run: needs an account -->\n"
 SERVED = r"<!-- served by: (?P<server>.*?) -->\n"
 
 
+BY_PYTEST = "<!-- run by: pytest -->\n"
+FILE = r"<!-- file: (?P<file>.*?) -->\n"
+INTERRUPTED = "<!-- ended by Ctrl-C -->\n"
+
+
 def examples() -> list[str]:
     text = README.read_text()
-    blocks = re.finditer(rf"(?P<skip>{re.escape(NOT_RUN)}|{SERVED})?```python\n(?P<code>.*?)```", text, re.DOTALL)
+    skip = "|".join([re.escape(NOT_RUN), re.escape(BY_PYTEST), SERVED, FILE])
+    blocks = re.finditer(rf"(?P<skip>{skip})?```python\n(?P<code>.*?)```", text, re.DOTALL)
     return [block["code"] for block in blocks if not block["skip"]]
 
 
@@ -45,9 +51,27 @@ def test_an_example_runs_without_warnings(code, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def sessions() -> list[tuple[str, str]]:
+def test_examples_for_pytest_pass(tmp_path):
+    examples = re.findall(rf"{re.escape(BY_PYTEST)}```python\n(.*?)```", README.read_text(), re.DOTALL)
+    assert examples
+    for number, code in enumerate(examples):
+        (tmp_path / f"test_example_{number}.py").write_text(code)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def sessions(before: str = "") -> list[tuple[str, str]]:
     """Every command at a prompt in the README with the output that stands below it."""
-    blocks = re.findall(r"```console\n\$ (.*?)```", README.read_text(), re.DOTALL)
+    wanted = rf"{re.escape(before)}" if before else rf"(?<!{re.escape(INTERRUPTED)})"
+    blocks = re.findall(rf"{wanted}```console\n\$ (.*?)```", README.read_text(), re.DOTALL)
     entries = [entry for block in blocks for entry in re.split(r"^\$ ", block, flags=re.MULTILINE)]
     return [(command, shown) for command, _, shown in (entry.partition("\n") for entry in entries)]
 
@@ -58,8 +82,10 @@ def matches(shown: str, printed: str) -> bool:
     return re.fullmatch(".*".join(pieces), " ".join(printed.split())) is not None
 
 
-async def test_commands_at_a_prompt_print_what_is_shown_below_them():
-    """All in a row, against a fake RunPod that serves one endpoint."""
+async def test_commands_at_a_prompt_print_what_is_shown_below_them(tmp_path):
+    """All in a row, against a fake RunPod that serves one endpoint, where the README's files are."""
+    for found in re.finditer(rf"{FILE}```python\n(?P<code>.*?)```", README.read_text(), re.DOTALL):
+        (tmp_path / found["file"]).write_text(found["code"])
     fake = FakeRunPod()
     fake.endpoint("abc123", script("a", "sunset", "over", "water"), aggregate=True)
     async with clouds.serve(fake.handle) as origin:
@@ -77,13 +103,31 @@ async def test_commands_at_a_prompt_print_what_is_shown_below_them():
                 env[name] = value
                 continue
             process = await asyncio.create_subprocess_shell(
-                command, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+                command, env=env, cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
             )
             out, err = await process.communicate()
             assert process.returncode == 0, (command, err.decode())
             assert matches(shown, out.decode()), (command, out.decode())
     assert fake.rented() == []
     assert fake.invoice(), "a machine was rented on the way"
+
+
+@pytest.mark.parametrize(("command", "shown"), sessions(INTERRUPTED))
+async def test_a_command_that_goes_on_until_ctrl_c(command, shown):
+    before, after = shown.split("^C\n")
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    process = await asyncio.create_subprocess_exec(
+        *command.split(), env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    async with asyncio.timeout(30):
+        printed = ""
+        while not matches(before, printed) and (line := await process.stdout.readline()):
+            printed += line.decode()
+        process.send_signal(signal.SIGINT)
+        out, _ = await process.communicate()
+    assert matches(before, printed), printed
+    assert matches(after, out.decode()), out.decode()
+    assert process.returncode == 130
 
 
 def applications() -> list[tuple[str, str]]:

@@ -8,7 +8,7 @@ import attrs
 from attrs import evolve, frozen
 from cyclopts import Parameter, validators
 
-from exatlas.cancellation import Deadline, outlive
+from exatlas.cancellation import outlive
 from exatlas.cli import show
 from exatlas.cli.exits import UsageError
 from exatlas.cli.options import (
@@ -22,12 +22,10 @@ from exatlas.cli.options import (
 from exatlas.cli.shell import Shell, ShellHere
 from exatlas.client.atlas import Atlas
 from exatlas.client.spawning import terminate_surely
-from exatlas.errors import AtlasError, ProviderError, TransportTimeoutError
-from exatlas.records.compute import Compute, ComputeRequest, ComputeStatus
+from exatlas.errors import AtlasError, NotReadyError, NotReadyReason
+from exatlas.records.compute import Compute, ComputeRequest
 
-LOOK_EVERY_S = 2.0
-SETTLED = (ComputeStatus.RUNNING, ComputeStatus.FAILED, ComputeStatus.TERMINATED)
-WAITING = "spawn --wait"
+Level = Literal["running", "ports", "tcp", "http"]
 
 
 @Parameter(name="*")
@@ -93,6 +91,9 @@ async def spawn(
     wait_timeout: Annotated[
         float, Parameter(help="Seconds to wait at most; 900 unless said.", validator=validators.Number(gt=0))
     ] = 900.0,
+    wait_for: Annotated[
+        Level | None, Parameter(help="What to wait for: its ports are mapped, or a server answers. Implies --wait.")
+    ] = None,
     terminate_on_interrupt: Annotated[bool, Parameter(help="Ctrl-C while waiting terminates the machine.")] = False,
     provider: ProviderOption = None,
     timeout: TimeoutOption = None,
@@ -100,6 +101,7 @@ async def spawn(
     shell: ShellHere,
 ) -> None:
     """Rent a machine."""
+    wait = wait or wait_for is not None
     if wishes.auth != "none" and not as_json:
         raise UsageError("--auth needs --json: the secret is told once, in the JSON, and nowhere else")
     if terminate_on_interrupt and not wait:
@@ -113,8 +115,9 @@ async def spawn(
             compute = await atlas.spawn_compute(request, provider=provider)
         _hand_over(compute, shell, as_json=as_json, is_final=not wait)
         if wait:
-            running = await _wait(atlas, compute, wait_timeout, shell, give_back=terminate_on_interrupt)
-            _hand_over(evolve(running, auth=None), shell, as_json=as_json, is_final=True)
+            level = wait_for or "running"
+            ready = await _wait(atlas, compute, level, wait_timeout, shell, give_back=terminate_on_interrupt)
+            _hand_over(evolve(ready, auth=None), shell, as_json=as_json, is_final=True)
 
 
 def _hand_over(compute: Compute, shell: Shell, *, as_json: bool, is_final: bool) -> None:
@@ -131,56 +134,29 @@ def _hand_over(compute: Compute, shell: Shell, *, as_json: bool, is_final: bool)
         raise
 
 
-async def _wait(atlas: Atlas, compute: Compute, seconds: float, shell: Shell, *, give_back: bool) -> Compute:
-    """Wait until it runs; whatever else happens, say that it exists and how to end it."""
+async def _wait(
+    atlas: Atlas, compute: Compute, level: Level, seconds: float, shell: Shell, *, give_back: bool
+) -> Compute:
+    """Wait until it is ready; whatever else happens, say that it exists and how to end it."""
     left = f"compute {compute.id} goes on and bills; {how_to_end(compute)}"
     notice = f"terminating compute {compute.id}" if give_back else left
     try:
-        with shell.when_interrupted(f"interrupted; {notice}"):
-            seen = await _settled(atlas, compute, seconds, shell)
-    except AtlasError:
-        shell.note(left)
+        with shell.when_interrupted(f"interrupted; {notice}"), shell.progress(compute.id) as tell:
+            return await atlas.wait_until_ready(
+                compute,
+                level=level,
+                timeout=seconds,
+                dud_after=None,
+                on_look=lambda seen: tell(f"{seen.id} {seen.status}"),
+            )
+    except AtlasError as error:
+        if not isinstance(error, NotReadyError) or error.reason is not NotReadyReason.GONE:
+            shell.note(left)
         raise
     except asyncio.CancelledError:
         if give_back:
             await _give_back(atlas, compute, shell)
         raise
-    if seen.status is ComputeStatus.RUNNING:
-        return seen
-    if not seen.status.is_terminal:
-        shell.note(left)
-    raise ProviderError(f"compute {seen.id} is {seen.status}", provider=seen.provider, operation=WAITING)
-
-
-async def _settled(atlas: Atlas, compute: Compute, seconds: float, shell: Shell) -> Compute:
-    try:
-        async with Deadline(atlas.clock, seconds):
-            return await _looked_at(atlas, compute, shell)
-    except TimeoutError as error:
-        if isinstance(error, AtlasError):
-            raise
-        raise TransportTimeoutError(
-            f"compute {compute.id} does not run within {seconds:g} s", provider=compute.provider, operation=WAITING
-        ) from None
-
-
-async def _looked_at(atlas: Atlas, compute: Compute, shell: Shell) -> Compute:
-    """Look until it runs, has failed, or is gone. A look that may go better the next time is no reason to stop."""
-    with shell.progress(compute.id) as tell:
-        while True:
-            pause_s = LOOK_EVERY_S
-            try:
-                seen = await atlas.get_compute(compute)
-            except AtlasError as error:
-                if not error.retryable:
-                    raise
-                tell(f"{compute.id} {error.kind}")
-                pause_s = max(pause_s, error.retry_after or 0.0)
-            else:
-                if seen.status in SETTLED:
-                    return seen
-                tell(f"{compute.id} {seen.status}")
-            await atlas.clock.sleep(pause_s)
 
 
 async def _give_back(atlas: Atlas, compute: Compute, shell: Shell) -> None:

@@ -1,6 +1,6 @@
 """What callers pass, turned into records and checked. Every wrong argument is named before anything is sent."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, TypedDict, TypeVar
@@ -86,6 +86,29 @@ class EventOptions(CallOptions, total=False):
     """Longest silence between two pieces of the answer (seconds or timedelta)."""
 
 
+class ReadyOptions(AccountOptions, total=False):
+    """What `wait_until_ready` takes."""
+
+    level: Literal["running", "ports", "tcp", "http"]
+    """What ready means; `running` unless given."""
+    port: int | None
+    """The port inside the container to try; None is the first of its kind."""
+    path: str
+    """What to GET at level `http`; `/` unless given."""
+    probe: Callable[[Compute], Awaitable[bool]] | None
+    """Asked last, and instead of the GET at level `http`."""
+    timeout: float | timedelta
+    """How long to wait in all (seconds or timedelta); half an hour unless given."""
+    dud_after: float | timedelta | None
+    """How long it may provision before its host is called a dud; 25 minutes unless given, None for ever."""
+    with_logs: bool
+    """Put its last log lines into the error, where the cloud has any. Whatever it prints may be in them."""
+    terminate_on_failure: bool
+    """Terminate it when it does not become ready, for whatever reason but a cancellation."""
+    on_look: Callable[[Compute], object] | None
+    """Called with the machine after every look."""
+
+
 class LogOptions(CallOptions, total=False):
     """What `stream_logs` takes."""
 
@@ -98,8 +121,9 @@ class LogOptions(CallOptions, total=False):
 CALL = "the call"
 """What is not valid, in errors about arguments; the operation stands in front of it."""
 
-_ACCOUNT = ("provider", "api_key", "base_url")
-_CALL = (*_ACCOUNT, "timeout")
+ACCOUNT = ("provider", "api_key", "base_url")
+"""The keywords that say whom a call is for."""
+_CALL = (*ACCOUNT, "timeout")
 
 
 def split(operation: str, given: Mapping[str, Any], *own: str, call: tuple[str, ...] = _CALL) -> dict[str, Any]:
@@ -129,7 +153,7 @@ def compute_filter(filters: object, given: Mapping[str, Any]) -> ComputeFilter:
 
 def job_request(request: object, given: Mapping[str, Any]) -> JobRequest:
     """The job that a caller means."""
-    fields = split("run_job", given, *_fields(JobRequest), call=_ACCOUNT)
+    fields = split("run_job", given, *_fields(JobRequest), call=ACCOUNT)
     return _record("run_job", JobRequest, request, fields)
 
 
@@ -139,7 +163,7 @@ def of_many(operation: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValidationError: a provider, a key or a base URL was given, which is one provider's business.
     """
-    own = [name for name in _ACCOUNT if given.get(name) is not None]
+    own = [name for name in ACCOUNT if given.get(name) is not None]
     if own:
         faults = [f"{name}: goes with one provider, and several are asked through providers" for name in own]
         raise ValidationError(CALL, faults, operation=operation)

@@ -13,7 +13,7 @@ from attrs import evolve
 
 from exatlas import config, fanout
 from exatlas.cancellation import outlive
-from exatlas.client import arguments, gating
+from exatlas.client import aftermath, arguments, gating, readiness
 from exatlas.client.arguments import (
     CallOptions,
     EventOptions,
@@ -21,6 +21,7 @@ from exatlas.client.arguments import (
     ListOptions,
     LogOptions,
     OpenStreamOptions,
+    ReadyOptions,
     RunOptions,
     SpawnOptions,
     StreamOptions,
@@ -329,6 +330,34 @@ class Atlas:
         compute_id, home = arguments.compute_id("get_compute", compute)
         provider = self._pick("get_compute", options, home)
         return await provider.get_compute(compute_id, await self._context(provider, options))
+
+    async def wait_until_ready(self, compute: str | Compute, /, **options: Unpack[ReadyOptions]) -> Compute:
+        """Wait until a machine is good for something, and give it as last read (with the `auth` of a record given).
+
+        Levels, each with the one before: `running`; `ports`, when every port is mapped; and instead of that `tcp`, when
+        a connection to a port opens, or `http`, when a GET of a port's URL is answered below 500. The last two are
+        tried from here, without credentials. A ``probe`` has the last word, and replaces the GET.
+
+        It is read once a second at first, and less often the longer it takes, up to every ten seconds; trouble on the
+        way is sat out. Safe to cancel: the machine is left as it is.
+
+        Raises:
+            NotReadyError: it will not be, or not in time; ``reason`` says why. It goes on and bills, unless
+                ``terminate_on_failure`` has terminated it, which the error says.
+            UnauthorizedError, ForbiddenError: it cannot be read at all.
+        """
+        wanted = readiness.Wishes.of(options)
+        account = cast(CallOptions, {name: value for name, value in options.items() if name in arguments.ACCOUNT})
+        compute_id, home = arguments.compute_id("wait_until_ready", compute)
+        provider = self._pick("get_compute", account, home)
+        machine = aftermath.Machine(
+            id=compute_id,
+            given=compute if isinstance(compute, Compute) else None,
+            provider=provider,
+            contexts=lambda: self._context(provider, account),
+            terminate=lambda _: self.terminate(compute, **account),
+        )
+        return await readiness.wait(machine, wanted, self.clock)
 
     @overload
     async def list_compute(

@@ -14,6 +14,7 @@ from exatlas.client.arguments import (
     ListOptions,
     LogOptions,
     OpenStreamOptions,
+    ReadyOptions,
     RunOptions,
     SpawnOptions,
     StreamOptions,
@@ -55,6 +56,11 @@ def rent(
 ) -> AbstractAsyncContextManager[Compute]:
     """See :meth:`exatlas.Atlas.rent`."""
     return default_client().rent(request, **fields)
+
+
+async def wait_until_ready(compute: str | Compute, /, **options: Unpack[ReadyOptions]) -> Compute:
+    """See :meth:`exatlas.Atlas.wait_until_ready`."""
+    return await default_client().wait_until_ready(compute, **options)
 
 
 async def get_compute(compute: str | Compute, /, **options: Unpack[CallOptions]) -> Compute:

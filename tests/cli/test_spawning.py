@@ -120,7 +120,10 @@ def test_waiting_in_vain_says_that_the_machine_exists(invoke, clock):
     assert goes_on.startswith(
         "exatlas: compute mem-000001 goes on and bills; end it with: exatlas terminate mem-000001"
     )
-    assert why == "exatlas: memory spawn --wait: compute mem-000001 does not run within 30 s"
+    assert why == (
+        "exatlas: memory wait_until_ready: compute 'mem-000001' is not ready: not running within 30 s, because it is "
+        "provisioning; it goes on and bills"
+    )
     assert invoke.cloud.rented == ["mem-000001"]
 
 
@@ -134,7 +137,29 @@ def test_a_machine_that_fails_while_it_is_waited_for(invoke, clock):
     ended = invoke("spawn", "--gpu", "l4", "--image", "app:1", "--wait")
     assert ended.code == 21
     assert "compute mem-000001 goes on and bills; end it with: " in ended.err
-    assert ended.err.endswith("exatlas: memory spawn --wait: compute mem-000001 is failed\n")
+    assert "compute 'mem-000001' is not ready: it has failed" in ended.err.splitlines()[-1]
+
+
+def test_a_machine_that_is_gone_is_not_said_to_go_on(invoke, clock):
+    class Losing(MemoryProvider):
+        async def get_compute(self, compute_id, ctx, /):
+            self.lose(compute_id)
+            return await super().get_compute(compute_id, ctx)
+
+    invoke.cloud = Losing(clock=clock, boot_s=60)
+    ended = invoke("spawn", "--gpu", "l4", "--image", "app:1", "--wait")
+    assert ended.code == 21
+    assert ended.err.endswith("compute 'mem-000001' is not ready: it is gone\n")
+    assert "goes on" not in ended.err
+
+
+def test_waiting_for_more_than_the_container(invoke, clock):
+    ended = invoke("spawn", "--gpu", "l4", "--image", "app:1", "-p", "22/tcp", "--wait-for", "ports", "--json")
+    assert ended.code == 0
+    assert json.loads(ended.out.splitlines()[-1])["ports"][0]["external"] == 22
+    ended = invoke("spawn", "--gpu", "l4", "--image", "app:1", "--wait-for", "tcp", "--wait-timeout", "5")
+    assert ended.code == 18
+    assert "not tcp within 5 s, because no port of it is mapped" in ended.err
 
 
 def test_a_look_that_fails_is_repeated_where_that_may_help(invoke, clock):
