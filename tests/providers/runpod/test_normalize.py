@@ -207,3 +207,43 @@ def test_what_a_generator_raised_is_told_apart_from_its_traceback(text, message,
     found = normalize.fault(text)
     assert (found.message, found.type, found.raw) == (message, kind, text)
     assert (found.traceback or "").startswith(TRACE) is trace
+
+
+def pushed(*texts):
+    return normalize.stream_events([SseEvent(event="message", data=text) for text in texts])
+
+
+@pytest.mark.parametrize(
+    ("texts", "status", "outputs"),
+    [
+        ((), JobStatus.UNKNOWN, []),
+        (('{"status":"IN_PROGRESS","stream":[{"output":1},{"output":2}]}',), JobStatus.IN_PROGRESS, [1, 2]),
+        (
+            ('{"status":"IN_PROGRESS","stream":[{"output":1}]}', '{"status":"COMPLETED","stream":[]}'),
+            JobStatus.COMPLETED,
+            [1],
+        ),
+        (('{"status":"IN_PROGRESS","stream":[{"output":1}]}', '[{"output":2}]'), JobStatus.IN_PROGRESS, [1, 2]),
+        (('{"status":"IN_PROGRESS"}', '{"status":"NEW","stream":[{"output":1}]}'), JobStatus.IN_PROGRESS, [1]),
+        (('{"stream":[{"output":"a"}]}', '{"status":"FAILED","stream":null}'), JobStatus.FAILED, ["a"]),
+    ],
+)
+def test_pushed_events_are_read_together_as_they_are_one_by_one(texts, status, outputs):
+    page = pushed(*texts)
+    assert (page.status, [output for output, _ in page.items]) == (status, outputs)
+
+
+@pytest.mark.parametrize(
+    ("texts", "complaint"),
+    [
+        (("1,2",), "not JSON"),
+        (('{"status":"IN_PROGRESS","stream":[1', "2]}"), "not JSON"),
+        (('{"status":"IN_PROGRESS","stream":"abc"}',), "expected a list of chunks"),
+        (('{"status":"IN_PROGRESS","stream":[{"output":1},7]}',), "every chunk to be an object"),
+        (('{"status":3,"stream":[]}',), "status"),
+        (("7",), "object"),
+    ],
+)
+def test_pushed_events_that_cannot_be_read_are_told(texts, complaint):
+    with pytest.raises(ReplyShapeError, match=complaint):
+        pushed(*texts)
