@@ -39,6 +39,7 @@ _command(
     "exatlas spawn --gpu h100 --gpu a100_80g --image pytorch/pytorch -p 8000/http --wait",
     "exatlas spawn --image python:3.12 --env HF_TOKEN --env-file .env -- python -m http.server 8000",
     "exatlas spawn --gpu l4 --image app:1 --auth bearer --json > machine.json",
+    "exatlas spawn --gpu l4 --image app:1 -p 8000/http --wait-for http",
 )
 _command(
     "ls",

@@ -31,11 +31,11 @@ async def tcp(compute: Compute, port: int | None) -> str | None:
 async def http(compute: Compute, port: int | None, path: str, transport: Transport) -> str | None:
     """Ask the port inside, or else the first http port."""
     wanted = [one for one in compute.ports if (one.protocol == "http" if port is None else one.internal == port)]
-    url = next(filter(None, (_url(compute, one) for one in wanted)), None)
-    if url is None:
+    found = next(((one.internal, url) for one in wanted if (url := _url(compute, one))), None)
+    if found is None:
         return f"its port {port} is not mapped" if port else "no http port of it is mapped"
-    fault = await http_fault(transport, url.rstrip("/") + path, PROBE_S, compute.provider)
-    return f"port {port or wanted[0].internal} gives {fault}" if fault else None
+    fault = await http_fault(transport, found[1].rstrip("/") + path, PROBE_S, compute.provider)
+    return f"port {found[0]} gives {fault}" if fault else None
 
 
 def _addresses(compute: Compute, port: int | None) -> Iterator[tuple[str, int]]:

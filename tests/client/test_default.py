@@ -96,6 +96,7 @@ async def test_every_function_reaches_the_same_cloud():
     await exatlas.stop(made)
     await exatlas.start(made)
     assert (await exatlas.get_compute(made)).status == "running"
+    assert (await exatlas.wait_until_ready(made)).id == made.id
     assert [line.line async for line in exatlas.stream_logs(made, follow=False)] == ["pulled img"]
     assert len(await exatlas.list_gpu_types()) > 1
     job = await exatlas.run_job(endpoint="echo", input={"text": "a b"})

@@ -642,6 +642,14 @@ async def test_a_key_never_travels_unencrypted(serve, transport, url):
     assert server.connections == 0
 
 
+async def test_what_holds_no_secret_may_travel_unencrypted_and_opens_the_way_for_nothing_else(serve, transport):
+    server = await serve(polite)
+    call = fields(server.call()) | {"url": f"http://0.0.0.0:{server.port}/"}
+    assert (await transport.send(HttpCall(**call | {"anonymous": True}))).status == 200
+    with pytest.raises(ConfigError, match="unencrypted"):
+        await transport.send(HttpCall(**call))
+
+
 async def test_a_key_travels_unencrypted_for_those_who_insist(serve):
     server = await serve(polite)
     transport = AiohttpTransport(allow_insecure=True)
