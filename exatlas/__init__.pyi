@@ -69,6 +69,8 @@ from exatlas.messages import (
     StreamOpened as StreamOpened,
     StreamRecord as StreamRecord,
 )
+from exatlas.orchestrator.orchestrator import Orchestrator as Orchestrator
+from exatlas.orchestrator.session import Session as Session
 from exatlas.protocols import (
     Clock as Clock,
     Context as Context,
@@ -162,6 +164,7 @@ __all__ = [
     "ManualClock",
     "NoCapacityError",
     "NotFoundError",
+    "Orchestrator",
     "Outcome",
     "OutcomeUnknownError",
     "PortBinding",
@@ -178,6 +181,7 @@ __all__ = [
     "RecoveryAction",
     "ReplyShapeError",
     "RequestRecord",
+    "Session",
     "SpawnEnd",
     "SpawnRecord",
     "SshAccess",
