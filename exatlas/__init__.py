@@ -86,6 +86,8 @@ _HOMES = {
         "StreamOpened",
         "StreamRecord",
     ),
+    "exatlas.orchestrator.orchestrator": ("Orchestrator",),
+    "exatlas.orchestrator.session": ("Session",),
     "exatlas.protocols": (
         "Clock",
         "Context",

@@ -72,6 +72,8 @@ from exatlas.messages import (
     StreamOpened as StreamOpened,
     StreamRecord as StreamRecord,
 )
+from exatlas.orchestrator.orchestrator import Orchestrator as Orchestrator
+from exatlas.orchestrator.session import Session as Session
 from exatlas.protocols import (
     Clock as Clock,
     Context as Context,
@@ -167,6 +169,7 @@ __all__ = [
     "NotFoundError",
     "NotReadyError",
     "NotReadyReason",
+    "Orchestrator",
     "Outcome",
     "OutcomeUnknownError",
     "PortBinding",
@@ -183,6 +186,7 @@ __all__ = [
     "RecoveryAction",
     "ReplyShapeError",
     "RequestRecord",
+    "Session",
     "SpawnEnd",
     "SpawnRecord",
     "SshAccess",

@@ -26,7 +26,7 @@ from exatlas.client.arguments import (
     SpawnOptions,
     StreamOptions,
 )
-from exatlas.client.bookkeeping import Books
+from exatlas.client.bookkeeping import UNTAGGED, Books, Tags
 from exatlas.client.connection import OwnTransport
 from exatlas.client.injection import with_secret
 from exatlas.client.lifetime import Keeper, close_all
@@ -155,6 +155,26 @@ class Atlas:
         await self.aclose()
 
     @property
+    def ledger(self) -> Ledger | None:
+        """Where its machines are written down."""
+        return self._books.ledger
+
+    @property
+    def owner(self) -> str:
+        """Whose machines its ledger says they are."""
+        return self._books.owner
+
+    def keep_books(self, ledger: Ledger, /) -> None:
+        """Write every machine into this ledger from now on; it stays yours to close.
+
+        Raises:
+            ConfigError: the client has another one already.
+        """
+        if self._books.ledger not in (None, ledger):
+            raise ConfigError("the client keeps its books in another ledger already")
+        self._books = Books(ledger, self._books.owner)
+
+    @property
     def closed(self) -> bool:
         """Whether it was closed, by :meth:`aclose` or with its event loop."""
         return self._closed
@@ -279,6 +299,12 @@ class Atlas:
         """
         return await self._spawn("spawn_compute", request, fields, raced=True)
 
+    async def spawn_tagged(
+        self, tags: Tags, request: ComputeRequest | None = None, /, **fields: Unpack[SpawnOptions]
+    ) -> Compute:
+        """:meth:`spawn_compute`, with more for the ledger to keep. What sessions are made of."""
+        return await self._spawn("spawn_compute", request, fields, raced=True, tags=tags)
+
     def rent(
         self, request: ComputeRequest | None = None, /, **fields: Unpack[SpawnOptions]
     ) -> AbstractAsyncContextManager[Compute]:
@@ -304,14 +330,20 @@ class Atlas:
         )
 
     async def _spawn(
-        self, operation: str, request: ComputeRequest | None, fields: SpawnOptions, *, raced: bool
+        self,
+        operation: str,
+        request: ComputeRequest | None,
+        fields: SpawnOptions,
+        *,
+        raced: bool,
+        tags: Tags = UNTAGGED,
     ) -> Compute:
         wanted = arguments.compute_request(operation, request, fields)
         provider = self._pick("spawn_compute", fields)
         gating.check_compute(provider, wanted)
         wanted, handle = with_secret(wanted)
-        ctx = await self._context(provider, fields, launch_id=new_launch_id())
-        compute = await spawn(provider, wanted, ctx, self._books)
+        ctx = await self._context(provider, fields, launch_id=tags.launch_id or new_launch_id())
+        compute = await spawn(provider, wanted, ctx, self._books, tags)
         if raced:
             record_birth(lambda: self._give_back(provider, compute.id, ctx))
         return compute if handle is None else evolve(compute, auth=handle)

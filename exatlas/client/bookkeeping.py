@@ -13,10 +13,12 @@ The last two are written as well as can be: a machine must go although the ledge
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from importlib import import_module
 from typing import Any
+
+from attrs import field, frozen
 
 from exatlas.cancellation import Deadline, outlive
 from exatlas.errors import AtlasError, ConflictError, LedgerError, NotFoundError
@@ -39,6 +41,21 @@ _UNSPOKEN = ("env", "provider_opts")
 _log = logging.getLogger("exatlas.client")
 
 
+@frozen(kw_only=True)
+class Tags:
+    """What a ledger keeps of a launch beside what was asked of the cloud."""
+
+    launch_id: str | None = None
+    """The mark of the machine; None for a fresh one."""
+    user: str | None = None
+    tenant: str | None = None
+    session: Mapping[str, Any] = field(factory=dict)
+    """Limits, as JSON values."""
+
+
+UNTAGGED = Tags()
+
+
 class Books:
     """The pages of one owner in a ledger, as one client writes them."""
 
@@ -46,7 +63,7 @@ class Books:
         self.ledger = ledger
         self.owner = owner
 
-    async def intend(self, request: ComputeRequest, ctx: Context) -> None:
+    async def intend(self, request: ComputeRequest, ctx: Context, tags: Tags = UNTAGGED) -> None:
         """Write down what is about to be rented.
 
         Raises:
@@ -60,7 +77,10 @@ class Books:
             owner=self.owner,
             provider=ctx.provider,
             account=ctx.account,
+            tenant=tags.tenant,
+            user=tags.user,
             request=harmless(request),
+            session=tags.session,
             intended_at=now,
             updated_at=now,
         )
@@ -128,13 +148,13 @@ class Books:
     async def _page_of(self, ledger: Ledger, compute_id: str, ctx: Context, launch_id: str | None) -> Launch | None:
         try:
             async with asyncio.timeout(NOTE_S):
+                marked = await ledger.get(launch_id) if launch_id else None
+                if marked is not None and marked.compute_id in (None, compute_id):
+                    return None if marked.state.is_final else marked
                 found = await ledger.find(provider=ctx.provider, account=ctx.account, compute_id=compute_id)
-                marked = await ledger.get(launch_id) if launch_id and not found else None
         except Exception:  # noqa: BLE001 - supervised boundary: a machine must go although the ledger is away
             _log.warning("the ledger cannot be asked about compute %s", compute_id, exc_info=True)
             return None
-        if marked is not None and marked.compute_id is None:
-            found = [marked]
         return next((launch for launch in reversed(found) if not launch.state.is_final), None)
 
 

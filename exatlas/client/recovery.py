@@ -124,16 +124,27 @@ class _Settling:
         self._work = work
         self._where = where
         self._machines = machines
+        self._by_id = {machine.id: machine for machine in machines}
+        self._by_mark: dict[str | None, list[Compute]] = {}
+        for machine in machines:
+            self._by_mark.setdefault(machine.launch_id, []).append(machine)
         self._ledger = _ledger(work)
 
     async def all(self, launches: Iterable[Launch]) -> list[Recovered]:
         """Settle each, whatever becomes of the others."""
-        outcomes = await fan_out(self._settle, launches, limit=AT_ONCE, clock=self._work.clock)
-        return [
+        kept, open_ones = list[Recovered](), list[Launch]()
+        for launch in launches:
+            if self._is_as_written(launch):
+                kept.append(_kept(launch, self._by_id[launch.compute_id or ""]))
+            else:
+                open_ones.append(launch)
+        outcomes = await fan_out(self._settle, open_ones, limit=AT_ONCE, clock=self._work.clock)
+        settled = [
             recovered
             for outcome in outcomes
             for recovered in (outcome.value or [_unsettled(outcome.input, str(outcome.error))])
         ]
+        return sorted(kept + settled, key=lambda one: (one.launch.intended_at, one.launch.launch_id))
 
     async def strays(self, known: set[str]) -> list[Recovered]:
         """Terminate machines of ours whose launch the ledger has closed. Marks that it does not know are not ours."""
@@ -148,9 +159,16 @@ class _Settling:
                 )
         return done
 
+    def _is_as_written(self, launch: Launch) -> bool:
+        """Whether there is nothing to do about a launch, which costs nothing to find out."""
+        own = self._by_id.get(launch.compute_id or "")
+        alive = launch.state in (LaunchState.CREATED, LaunchState.READY)
+        alone = all(machine is own for machine in self._by_mark.get(launch.launch_id, []))
+        return self._work.policy == "adopt" and alive and own is not None and alone
+
     async def _settle(self, launch: Launch) -> list[Recovered]:
-        marked = [machine for machine in self._machines if machine.launch_id == launch.launch_id]
-        own = [machine for machine in self._machines if machine.id == launch.compute_id]
+        marked = self._by_mark.get(launch.launch_id, [])
+        own = [self._by_id[launch.compute_id]] if launch.compute_id in self._by_id else []
         try:
             if launch.compute_id is None and launch.state is LaunchState.INTENDED:
                 own, done = marked[:1], await self._settle_intended(launch, marked)
@@ -181,7 +199,7 @@ class _Settling:
             return _unsettled(launch, "the list does not show its machine, and no read says that it is gone")
         if launch.state is LaunchState.LOST:
             return await self._adopt(launch, own[0], "the cloud knows its machine again")
-        return Recovered(launch=launch, action=RecoveryAction.KEPT, reason="its machine is there", compute=own[0])
+        return _kept(launch, own[0])
 
     async def _adopt(self, launch: Launch, machine: Compute, reason: str) -> Recovered:
         facts: dict[str, Any] = {"compute_id": machine.id, "reason": f"adopted: {reason}"}
@@ -241,6 +259,10 @@ def _ledger(work: Work) -> Ledger:
     if work.books.ledger is None:
         raise NotFoundError("there is no ledger")
     return work.books.ledger
+
+
+def _kept(launch: Launch, machine: Compute) -> Recovered:
+    return Recovered(launch=launch, action=RecoveryAction.KEPT, reason="its machine is there", compute=machine)
 
 
 def _skipped(launch: Launch, reason: str) -> Recovered:

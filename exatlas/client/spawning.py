@@ -11,7 +11,7 @@ from types import TracebackType
 from attrs import evolve
 
 from exatlas.cancellation import Deadline, outlive
-from exatlas.client.bookkeeping import NO_BOOKS, Books, Contexts
+from exatlas.client.bookkeeping import NO_BOOKS, UNTAGGED, Books, Contexts, Tags
 from exatlas.client.hints import hint_at_gpus
 from exatlas.client.watching import SpawnWatch
 from exatlas.errors import (
@@ -49,7 +49,9 @@ Terminate = Callable[[str], Awaitable[None]]
 """Destroys the machine with that id."""
 
 
-async def spawn(provider: Provider, request: ComputeRequest, ctx: Context, books: Books = NO_BOOKS) -> Compute:
+async def spawn(
+    provider: Provider, request: ComputeRequest, ctx: Context, books: Books = NO_BOOKS, tags: Tags = UNTAGGED
+) -> Compute:
     """Let the provider rent one machine, in a task that outlives the caller's cancellation.
 
     When cancelled, the create is finished (for up to a minute; then its machine is looked for), the machine that came
@@ -57,7 +59,7 @@ async def spawn(provider: Provider, request: ComputeRequest, ctx: Context, books
     before this returns.
     """
     with SpawnWatch(ctx) as watch:
-        await books.intend(request, ctx)
+        await books.intend(request, ctx, tags)
         create = asyncio.create_task(
             _create(provider, request, watch.ctx, books), name=f"exatlas spawn {ctx.launch_id}"
         )

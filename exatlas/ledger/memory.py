@@ -14,14 +14,14 @@ class MemoryLedger:
     def __init__(self) -> None:
         self._launches: dict[str, Launch] = {}
 
-    async def intend(self, launch: Launch) -> None:
+    async def intend(self, launch: Launch, /) -> None:
         """See :class:`exatlas.Ledger`."""
         if launch.launch_id in self._launches:
             raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
         self._launches[launch.launch_id] = launch
 
     async def advance(
-        self, launch_id: str, to: LaunchState, at: datetime, *, expect: LaunchState | None = None, **facts: Any
+        self, launch_id: str, to: LaunchState, at: datetime, /, *, expect: LaunchState | None = None, **facts: Any
     ) -> Launch:
         """See :class:`exatlas.Ledger`."""
         launch = self._launches.get(launch_id)
@@ -30,7 +30,7 @@ class MemoryLedger:
         self._launches[launch_id] = launch = launch.advanced(to, at, expect=expect, **facts)
         return launch
 
-    async def get(self, launch_id: str) -> Launch | None:
+    async def get(self, launch_id: str, /) -> Launch | None:
         """See :class:`exatlas.Ledger`."""
         return self._launches.get(launch_id)
 

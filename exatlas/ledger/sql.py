@@ -45,7 +45,7 @@ class SqlLedger:
         self._writer = GroupWriter(_engine(url))
         self._ready = False
 
-    async def intend(self, launch: Launch) -> None:
+    async def intend(self, launch: Launch, /) -> None:
         """See :class:`exatlas.Ledger`."""
         row = _row_of(launch)
 
@@ -57,7 +57,7 @@ class SqlLedger:
         await self._do(work)
 
     async def advance(
-        self, launch_id: str, to: LaunchState, at: datetime, *, expect: LaunchState | None = None, **facts: Any
+        self, launch_id: str, to: LaunchState, at: datetime, /, *, expect: LaunchState | None = None, **facts: Any
     ) -> Launch:
         """See :class:`exatlas.Ledger`."""
 
@@ -72,7 +72,7 @@ class SqlLedger:
 
         return await self._do(work)
 
-    async def get(self, launch_id: str) -> Launch | None:
+    async def get(self, launch_id: str, /) -> Launch | None:
         """See :class:`exatlas.Ledger`."""
 
         def work(connection: Connection) -> Launch | None:

@@ -1,10 +1,9 @@
 """What a ledger keeps of one machine: what was wanted, what came of it, and where it is in its life."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any
 
@@ -77,6 +76,8 @@ class Launch:
     user: str | None = None
     request: Mapping[str, Any] = field(factory=dict, repr=False, hash=False)
     """The request as JSON values, without what may be secret."""
+    session: Mapping[str, Any] = field(factory=dict, repr=False, hash=False)
+    """The limits of the session that it belongs to, as JSON values; empty for a machine without one."""
     compute_id: str | None = None
     rates: tuple[RateSegment, ...] = ()
     """Oldest first. Empty for a machine whose price nobody knows."""
@@ -108,14 +109,19 @@ class Launch:
 
     def cost_usd(self, now: datetime) -> Decimal:
         """What it has cost until `now`, or until it ended: price times time, segment by segment."""
-        if not self.rates:
-            return Decimal(0)
-        end = self.ended_at or now
-        total = Decimal(0)
-        for segment, following in zip_longest(self.rates, self.rates[1:]):
-            until = min(following.since, end) if following else end
-            total += segment.usd_per_hour * Decimal(str(max((until - segment.since).total_seconds(), 0.0))) / 3600
-        return total
+        return cost_usd(self.rates, self.ended_at or now)
+
+
+def cost_usd(rates: Sequence[RateSegment], end: datetime) -> Decimal:
+    """What was spent until an instant: price times time, segment by segment. Nothing where no price is known."""
+    bounds = [*[segment.since for segment in rates[1:]], end]
+    return sum(
+        (
+            segment.usd_per_hour * Decimal(str(max((min(until, end) - segment.since).total_seconds(), 0.0))) / 3600
+            for segment, until in zip(rates, bounds, strict=False)
+        ),
+        Decimal(0),
+    )
 
 
 _INSTANTS = {LaunchState.CREATED: "created_at", LaunchState.READY: "ready_at", LaunchState.GONE: "ended_at"}

@@ -271,7 +271,7 @@ async def test_a_failed_terminate_stays_terminating(atlas, cloud, ledger):
 async def test_a_ledger_that_is_away_does_not_keep_a_machine(atlas, cloud, ledger, what, caplog):
     compute = await atlas.spawn_compute(**MACHINE)
     ledger.failing = {what}
-    await atlas.terminate(compute)
+    await atlas.terminate(compute.id)
     assert cloud.rented == []
     assert "ledger" in caplog.text
 

@@ -156,6 +156,7 @@ STRATEGIES = {
         tenant=maybe(words),
         user=maybe(words),
         request=objects,
+        session=objects,
         compute_id=maybe(words),
         rates=st.lists(segments, max_size=3).map(tuple),
         intended_at=instants,

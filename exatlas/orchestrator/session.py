@@ -1,0 +1,106 @@
+"""A machine with limits, for somebody: what a session is, as last seen."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from enum import StrEnum
+from typing import Any
+
+from attrs import field, frozen
+
+from exatlas.records import checks
+from exatlas.records.checks import rule
+from exatlas.records.compute import Compute
+from exatlas.records.launch import RateSegment, cost_usd
+
+
+class Phase(StrEnum):
+    """Where a session is in its life."""
+
+    ACTIVE = "active"
+    STOPPED = "stopped"
+    """Its machine was stopped; kept disks may cost something."""
+    ENDING = "ending"
+    """Its machine is to go, and no read of the cloud has confirmed that it is."""
+
+
+def as_money(value: Any) -> Any:
+    """An int or a string becomes a Decimal; a float does by its shortest text."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return value
+    try:
+        return Decimal(str(value))
+    except InvalidOperation:
+        return value
+
+
+def _money(value: object) -> str | None:
+    if isinstance(value, Decimal) and value.is_finite() and value > 0:
+        return None
+    return f"expected a positive amount of dollars, {checks.given(value)}"
+
+
+@frozen(kw_only=True)
+class Limits:
+    """What ends a session by itself; None in a field is no such limit."""
+
+    idle_ttl: timedelta | None = field(
+        default=None, converter=checks.as_span, metadata=rule(checks.optional(checks.positive_span))
+    )
+    """How long it lives without a touch (seconds or timedelta). Does not run while the machine is stopped."""
+    max_runtime: timedelta | None = field(
+        default=None, converter=checks.as_span, metadata=rule(checks.optional(checks.positive_span))
+    )
+    """How long it lives at all, stopped or not, from the moment its machine was rented."""
+    max_cost_usd: Decimal | None = field(default=None, converter=as_money, metadata=rule(checks.optional(_money)))
+    """How much it may cost, by the prices that its cloud has told."""
+
+    def __attrs_post_init__(self) -> None:
+        checks.validate(self)
+
+
+@frozen(kw_only=True)
+class Session:
+    """One machine with its limits, as last seen. A snapshot: it never changes by itself."""
+
+    id: str
+    """The launch id of its machine."""
+    tenant: str | None = None
+    user: str | None = None
+    limits: Limits = field(factory=Limits)
+    keep_on_exit: bool = False
+    """Whether the machine stays rented when its orchestrator is left."""
+    phase: Phase = Phase.ACTIVE
+    compute: Compute
+    is_ready: bool = False
+    """Whether the machine was ever seen running."""
+    started_at: datetime
+    """When its machine was rented. Aware, UTC, as are all instants here."""
+    touched_at: datetime
+    rates: tuple[RateSegment, ...] = ()
+    """Prices, oldest first. Empty where the cloud has told none."""
+
+    def cost_usd(self, now: datetime) -> Decimal:
+        """What it has cost until an instant."""
+        return cost_usd(self.rates, now)
+
+
+def to_json(limits: Limits, *, keep_on_exit: bool) -> dict[str, Any]:
+    """What a ledger keeps of a session's limits."""
+    return {
+        "idle_ttl_s": None if limits.idle_ttl is None else limits.idle_ttl.total_seconds(),
+        "max_runtime_s": None if limits.max_runtime is None else limits.max_runtime.total_seconds(),
+        "max_cost_usd": None if limits.max_cost_usd is None else str(limits.max_cost_usd),
+        "keep_on_exit": keep_on_exit,
+    }
+
+
+def from_json(kept: Mapping[str, Any]) -> Limits:
+    """The limits that a ledger has kept; none for a machine that had no session.
+
+    Raises:
+        ValidationError: what is there cannot be limits.
+    """
+    return Limits(
+        idle_ttl=kept.get("idle_ttl_s"), max_runtime=kept.get("max_runtime_s"), max_cost_usd=kept.get("max_cost_usd")
+    )
