@@ -9,9 +9,11 @@ from attrs import evolve
 
 import exatlas
 from exatlas import Atlas, ManualClock, NotReadyError, NotReadyReason
+from exatlas.providers import builtins
 from exatlas.providers.memory import MemoryProvider
 from exatlas.providers.runpod.fake import FakeRunPod, Fault
 from exatlas.records.compute import ComputeStatus, PortBinding
+from exatlas.testing.cases import open_case
 from exatlas.testing.clocks import FastClock
 from exatlas.transport.inprocess import InProcessTransport
 
@@ -255,6 +257,19 @@ async def test_trouble_at_the_fake_is_sat_out(clock):
             fake.cloud.fail(fault, "GET", compute.id)
         ready = await atlas.wait_until_ready(compute, level="ports")
     assert [port.url for port in ready.ports] == ["tcp://203.0.113.7:30000"]
+
+
+@pytest.mark.parametrize("name", sorted(cls.name for cls in builtins()))
+async def test_every_cloud_gets_its_machines_ready(name):
+    async with open_case(name)() as case:
+        async with Atlas(case.provider, env={}, **case.options) as atlas:
+            compute = await atlas.spawn_compute(**case.request)
+            ready = await atlas.wait_until_ready(compute, level="ports")
+            assert (ready.id, ready.status) == (compute.id, "running")
+            await atlas.terminate(compute)
+            with pytest.raises(NotReadyError) as caught:
+                await atlas.wait_until_ready(compute)
+            assert caught.value.reason is NotReadyReason.GONE
 
 
 # ---- giving up
