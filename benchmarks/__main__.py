@@ -25,7 +25,7 @@ def main() -> None:
         save(kept, wanted.json)
     elif not wanted.quick and not wanted.groups:
         save(kept, FULL)
-        _write_readme(kept)
+        _write_readme(load(FULL))
     missed = [(result, row, verdict) for result, row, verdict in verdicts(kept.results) if not verdict.met]
     for result, row, verdict in missed:
         print(f"missed: {result.name}, {row.label}: {verdict.value:.2f}")
