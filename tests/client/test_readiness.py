@@ -261,15 +261,14 @@ async def test_trouble_at_the_fake_is_sat_out(clock):
 
 @pytest.mark.parametrize("name", sorted(cls.name for cls in builtins()))
 async def test_every_cloud_gets_its_machines_ready(name):
-    async with open_case(name)() as case:
-        async with Atlas(case.provider, env={}, **case.options) as atlas:
-            compute = await atlas.spawn_compute(**case.request)
-            ready = await atlas.wait_until_ready(compute, level="ports")
-            assert (ready.id, ready.status) == (compute.id, "running")
-            await atlas.terminate(compute)
-            with pytest.raises(NotReadyError) as caught:
-                await atlas.wait_until_ready(compute)
-            assert caught.value.reason is NotReadyReason.GONE
+    async with open_case(name)() as case, Atlas(case.provider, env={}, **case.options) as atlas:
+        compute = await atlas.spawn_compute(**case.request)
+        ready = await atlas.wait_until_ready(compute, level="ports")
+        assert (ready.id, ready.status) == (compute.id, "running")
+        await atlas.terminate(compute)
+        with pytest.raises(NotReadyError) as caught:
+            await atlas.wait_until_ready(compute)
+        assert caught.value.reason is NotReadyReason.GONE
 
 
 # ---- giving up
