@@ -503,7 +503,16 @@ async def test_a_cancelled_wait_leaves_nothing_but_the_machine(stepping, cancel_
 
 
 async def test_a_termination_under_way_is_finished_all_the_same(stepping, cancel_everywhere):
-    cloud = MemoryProvider(clock=stepping, boot_s=1000)
+    begun = []
+
+    class Slow(MemoryProvider):
+        async def terminate(self, compute_id, ctx, /):
+            begun.append(compute_id)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            await super().terminate(compute_id, ctx)
+
+    cloud = Slow(clock=stepping, boot_s=1000)
     ends = []
 
     async def wait(atlas, compute):
@@ -517,6 +526,7 @@ async def test_a_termination_under_way_is_finished_all_the_same(stepping, cancel
             compute = await atlas.spawn_compute(**WISH)
             ended = await cut(wait(atlas, compute))
             ends.append((ended is cut.CANCELLED, compute.id in cloud.rented))
+            assert (compute.id in begun) is (compute.id not in cloud.rented), "what was begun is finished"
             await atlas.terminate(compute)
 
     assert await cancel_everywhere(trial) > 5
