@@ -151,9 +151,9 @@ async def test_leaving_waits_for_a_spawn_and_ends_it(atlas, cloud):
         spawning = asyncio.create_task(orch.spawn(**MACHINE))
         await hold.reached()
         asyncio.get_running_loop().call_later(0.01, hold.release)
+    assert (cloud.rented, len(cloud.invoice())) == ([], 1)
     with pytest.raises(ConfigError, match="left while the machine was rented"):
         await spawning
-    assert (cloud.rented, len(cloud.invoice())) == ([], 1)
 
 
 async def test_a_refusal_is_told(orch, cloud):
@@ -335,6 +335,28 @@ async def test_a_price_that_changes_is_a_new_segment(runpod, clock, ledger):
         assert before * 3 <= orch.info(session).cost_usd(orch.now) < before * Decimal("3.03")
 
 
+async def test_a_dearer_machine_ends_sooner(runpod, clock):
+    async with Orchestrator(runpod.atlas) as orch:
+        session = await orch.spawn(**MACHINE, max_cost_usd=10)
+        runpod.pod(session.compute.id).rate = 100.0
+        await clock.sleep(500)
+        assert runpod.rented() == []
+        assert sum(line.usd for line in runpod.invoice()) < Decimal("11.5")
+
+
+async def test_a_list_that_was_asked_for_before_a_stop_says_nothing(orch, cloud, clock):
+    session = await orch.spawn(**MACHINE)
+    hold = cloud.hold_next("list_compute", after_acting=True)
+    looking = asyncio.create_task(orch._poll())
+    await hold.reached()
+    await clock.sleep(1)
+    await orch.stop(session)
+    hold.release()
+    await looking
+    assert orch.info(session).phase is Phase.STOPPED
+    assert names(await told(orch)).count("StatusChanged") == 1
+
+
 # --- the end, when it is hard ---
 
 
@@ -375,13 +397,22 @@ async def test_sessions_end_although_the_ledger_is_away(orch, cloud, ledger, mon
     assert (cloud.rented, list(orch.list())) == ([], [])
 
 
+class SlowLedger(MemoryLedger):
+    """Takes a few steps for every write."""
+
+    async def advance(self, *args, **facts):
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return await super().advance(*args, **facts)
+
+
 @pytest.mark.parametrize("kept", [False, True])
 async def test_a_spawn_may_be_cut_at_every_step(cancel_everywhere, kept):
     clock = ManualClock(auto=True, patience=25)
 
     async def trial(cut):
         async with MemoryProvider(clock=clock) as cloud, Atlas(cloud, clock=clock, env={}) as client:
-            async with Orchestrator(client) as orch:
+            async with Orchestrator(client, SlowLedger()) as orch:
                 session = await cut(orch.spawn(**MACHINE, keep_on_exit=kept))
                 for _ in range(50):
                     await asyncio.sleep(0)
@@ -447,6 +478,15 @@ async def test_orphans_are_told_of_and_only_ended_when_all_marks_are_ours(atlas,
         assert (type(found), found.compute_id, found.session) == (events.Orphaned, machine.id, machine.launch_id)
         await clock.sleep(310)
         assert cloud.rented == ([] if all_marked else [machine.id])
+
+
+async def test_an_orphan_has_its_grace(atlas, cloud, clock):
+    async with Orchestrator(atlas, all_marked=True, grace=1000, reap_every=300):
+        machine = await stray(cloud, clock)
+        await clock.sleep(1250)
+        assert cloud.rented == [machine.id]
+        await clock.sleep(300)
+        assert cloud.rented == []
 
 
 async def test_a_dry_run_only_says_so(atlas, cloud, clock):
