@@ -36,6 +36,7 @@ _HOMES = {
     "exatlas.errors": (
         "AllFailedError",
         "AtlasError",
+        "BudgetError",
         "CleanupError",
         "ConfigError",
         "ConflictError",
@@ -48,6 +49,7 @@ _HOMES = {
         "JobError",
         "JobFailedError",
         "JobTimedOutError",
+        "LeaseLostError",
         "LedgerError",
         "NoCapacityError",
         "NotFoundError",

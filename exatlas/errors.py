@@ -11,6 +11,7 @@
     ├─ ProviderError             the cloud said no
     │  ├─ UnauthorizedError      ├─ ForbiddenError      ├─ EdgeBlockedError
     │  ├─ NotFoundError          ├─ ConflictError       ├─ InvalidRequestError
+    │  │                         │  └─ LeaseLostError   │
     │  ├─ RateLimitedError       ├─ NoCapacityError     ├─ QuotaError
     │  └─ InsufficientFundsError └─ ProviderBrokenError
     ├─ ReplyShapeError           it answered in a shape we do not know
@@ -19,6 +20,7 @@
     ├─ NotReadyError             a machine that was waited for is not ready, and why
     ├─ AllFailedError            no provider of first_ok succeeded
     ├─ LedgerError               the ledger cannot be read or written
+    ├─ BudgetError               a budget has too little left; nothing was rented
     ├─ StreamError
     │  ├─ StreamGapError         chunks were lost and cannot be recovered
     │  ├─ StreamTruncatedError   the stream ended before it said it was done
@@ -31,6 +33,7 @@ Catch by class (``except exatlas.NoCapacityError``) or match on ``err.kind``, a 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, ClassVar
 
@@ -217,6 +220,10 @@ class ConflictError(ProviderError):
     kind = ErrorKind.CONFLICT
 
 
+class LeaseLostError(ConflictError):
+    """Another worker looks after this now. Whoever gets this must leave it alone."""
+
+
 class InvalidRequestError(ProviderError):
     """The cloud calls the request wrong; sending it again will not help."""
 
@@ -365,6 +372,19 @@ class LedgerError(AtlasError):
     """The ledger cannot be read or written. A spawn that meets it before its create has sent nothing."""
 
     retryable_by_default = True
+
+
+class BudgetError(AtlasError):
+    """A budget has too little left for this. Nothing was rented; a later day or month, or a smaller session, may do."""
+
+    kind = ErrorKind.QUOTA
+
+    def __init__(self, message: str, *, budget: str, left_usd: Decimal, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.budget = budget
+        """Which one, in words, such as ``tenant acme, day 2026-01-31``."""
+        self.left_usd = left_usd
+        """What it has left for others."""
 
 
 class StreamError(AtlasError):

@@ -3,18 +3,21 @@
 A provider takes everything it needs from its arguments. It reads no environment, keeps no session and owns no task.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from attrs import field, frozen
 
 from exatlas.capabilities import Capability
 from exatlas.messages import HookEvent, HttpCall, HttpReply, RequestRecord
+from exatlas.records.budget import Hold, Shortfall
 from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
 from exatlas.records.launch import Launch, LaunchState
+from exatlas.records.outbox import Entry
 
 
 @runtime_checkable
@@ -112,14 +115,24 @@ class Ledger(Protocol):
         ...
 
     async def advance(
-        self, launch_id: str, to: LaunchState, at: datetime, /, *, expect: LaunchState | None = None, **facts: Any
+        self,
+        launch_id: str,
+        to: LaunchState,
+        at: datetime,
+        /,
+        *,
+        expect: LaunchState | None = None,
+        worker: str | None = None,
+        **facts: Any,
     ) -> Launch:
         """Move a launch to a state, with facts about it (fields of :class:`exatlas.Launch`), and give it as it is then.
 
-        With `expect`, only where it is still in that state: whoever decides by what was read may be late.
+        With `expect`, only where it is still in that state: whoever decides by what was read may be late. With
+        `worker`, only while that worker holds it. A launch that comes to its end is held by nobody.
 
         Raises:
             NotFoundError: there is no such launch.
+            LeaseLostError: the worker does not hold it any more.
             ConflictError: it cannot go there from where it is, or it is not in the state `expect`.
             LedgerError: it could not be written.
         """
@@ -139,6 +152,99 @@ class Ledger(Protocol):
         compute_id: str | None = None,
     ) -> list[Launch]:
         """The launches that pass everything that is given, oldest first. No states means any."""
+        ...
+
+    # ---- workers: whoever looks after sessions, many on one ledger. Instants here are by the ledger's own clock.
+
+    async def enlist(self, worker: str, owner: str, /) -> None:
+        """Make a new worker of an owner known. Raises ConflictError for a name that was used before."""
+        ...
+
+    async def renew(self, worker: str, /) -> bool:
+        """Say that a worker lives. Gives whether it is the eldest of its owner's workers.
+
+        Raises:
+            LeaseLostError: others have taken it for dead. What it held is not its own any more, and it never will be
+                a worker again.
+        """
+        ...
+
+    async def claim(self, worker: str, lease_s: float, most: int, /) -> list[Launch]:
+        """Take up to `most` of the owner's launches with a session that nobody holds, oldest first.
+
+        Workers of the owner that have not said for `lease_s` that they live are taken for dead before, and lose
+        everything they hold. What several claim at once goes to one of them, and none waits for another.
+
+        Raises:
+            LeaseLostError: others have taken this worker for dead.
+        """
+        ...
+
+    async def seize(self, launch_id: str, worker: str, /) -> Launch:
+        """Take one open launch, from whomever.
+
+        Raises:
+            NotFoundError: there is no such launch, or it has ended.
+            LeaseLostError: others have taken this worker for dead.
+        """
+        ...
+
+    async def leave(self, worker: str, /) -> None:
+        """Let go of everything that a worker holds, and forget the worker. Safe to repeat."""
+        ...
+
+    async def touch(self, idle_s: Mapping[str, float], /) -> frozenset[str]:
+        """Write down that launches were used so many seconds ago; the latest use counts. Gives those that are open."""
+        ...
+
+    async def touched(self, launch_ids: Collection[str], /) -> Mapping[str, float]:
+        """How many seconds ago each was used last, for those of which it is known."""
+        ...
+
+    # ---- outbox: what happens, carried between the workers of an owner
+
+    async def publish(self, owner: str, entries: Sequence[Entry], keep: int, /) -> int:
+        """Number entries in their order, without gaps among all the owner's, and keep them. Gives the last number.
+
+        Of older entries no more than about `keep` need be kept.
+        """
+        ...
+
+    async def entries(self, owner: str, after: int, most: int, /) -> list[Entry]:
+        """Up to `most` entries after a number, in order. The first one tells whether some are not kept any more."""
+        ...
+
+    async def last_entry(self, owner: str, /) -> int:
+        """The number of the latest entry; 0 before the first."""
+        ...
+
+    async def await_entries(self, owner: str, after: int, within_s: float, /) -> None:
+        """Return when there may be entries after a number, and in any case after so many real seconds.
+
+        A wake-up call, and no promise: whoever waits looks afterwards. Safe to cancel.
+        """
+        ...
+
+    # ---- purses: what a budget has left
+
+    async def hold(self, launch_id: str, holds: Sequence[Hold], /, *, settled: bool = False) -> Shortfall | None:
+        """Set what a launch holds in each purse, all of it or nothing. Gives the first purse that has too little.
+
+        A hold that is not above what the launch had in that purse before is always granted. With `settled` the amounts
+        are what was spent in the end, and are granted whatever they are.
+        """
+        ...
+
+    async def held(self, purses: Collection[str], /) -> Mapping[str, Decimal]:
+        """What all launches together hold in each purse."""
+        ...
+
+    async def holds_of(self, launch_id: str, /) -> Mapping[str, Decimal]:
+        """What one launch holds, by purse."""
+        ...
+
+    async def unsettled(self, owner: str, /) -> list[Launch]:
+        """The owner's launches that have ended, and whose holds were not settled."""
         ...
 
     async def aclose(self) -> None:

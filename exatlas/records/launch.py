@@ -9,7 +9,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from exatlas.errors import ConflictError
+from exatlas.errors import ConflictError, LeaseLostError
 
 
 class LaunchState(StrEnum):
@@ -78,6 +78,10 @@ class Launch:
     """The request as JSON values, without what may be secret."""
     session: Mapping[str, Any] = field(factory=dict, repr=False, hash=False)
     """The limits of the session that it belongs to, as JSON values; empty for a machine without one."""
+    machine: Mapping[str, Any] = field(factory=dict, repr=False, hash=False)
+    """Its machine as a session last saw it, as JSON values without secrets; empty without a session."""
+    worker: str | None = None
+    """Who looks after it; None for nobody."""
     compute_id: str | None = None
     rates: tuple[RateSegment, ...] = ()
     """Oldest first. Empty for a machine whose price nobody knows."""
@@ -91,20 +95,33 @@ class Launch:
     reason: str | None = None
     """Why it is where it is, in a sentence without secrets."""
 
-    def advanced(self, to: LaunchState, at: datetime, *, expect: LaunchState | None = None, **facts: Any) -> "Launch":
+    def advanced(
+        self,
+        to: LaunchState,
+        at: datetime,
+        *,
+        expect: LaunchState | None = None,
+        worker: str | None = None,
+        **facts: Any,
+    ) -> "Launch":
         """This launch in another state, or in the same one with more facts.
 
         Raises:
+            LeaseLostError: `worker` does not hold it.
             ConflictError: it cannot go there from where it is, or it is not in the state `expect`.
         """
+        if worker is not None and worker != self.worker:
+            raise LeaseLostError(f"launch {self.launch_id} is not held by worker {worker} any more")
         if expect is not None and self.state is not expect:
             raise ConflictError(f"launch {self.launch_id} is {self.state.value} and no longer {expect.value}")
         if to is not self.state and to not in TRANSITIONS[self.state]:
             raise ConflictError(f"launch {self.launch_id} is {self.state.value} and cannot become {to.value}")
-        marks: dict[str, datetime | None] = {}
+        marks: dict[str, Any] = {}
         if to is not self.state:
             name = _INSTANTS.get(to)
             marks = {name: at} if name else {}
+        if to.is_final:
+            marks["worker"] = None
         return evolve(self, state=to, updated_at=at, **{**marks, **facts})
 
     def cost_usd(self, now: datetime) -> Decimal:
