@@ -17,6 +17,7 @@ from exatlas.records.compute import Compute, ComputeFilter, ComputeRequest
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job, JobChunk, JobRef, JobRequest, LogLine, StreamEvent
 from exatlas.records.launch import Launch, LaunchState
+from exatlas.records.lease import Standing
 from exatlas.records.outbox import Entry
 
 
@@ -150,18 +151,24 @@ class Ledger(Protocol):
         provider: str | None = None,
         account: str | None = None,
         compute_id: str | None = None,
+        tenant: str | None = None,
+        user: str | None = None,
     ) -> list[Launch]:
         """The launches that pass everything that is given, oldest first. No states means any."""
         ...
 
-    # ---- workers: whoever looks after sessions, many on one ledger. Instants here are by the ledger's own clock.
+    # ---- workers: whoever looks after sessions, many on one ledger. Leases run by the ledger's own clock.
 
-    async def enlist(self, worker: str, owner: str, /) -> None:
-        """Make a new worker of an owner known. Raises ConflictError for a name that was used before."""
+    async def enlist(self, worker: str, owner: str, lease_s: float, /) -> Standing:
+        """Make a new worker of an owner known, that is taken for dead when it has not renewed for `lease_s`.
+
+        Raises:
+            ConflictError: the name was used before.
+        """
         ...
 
-    async def renew(self, worker: str, /) -> bool:
-        """Say that a worker lives. Gives whether it is the eldest of its owner's workers.
+    async def renew(self, worker: str, /) -> Standing:
+        """Say that a worker lives.
 
         Raises:
             LeaseLostError: others have taken it for dead. What it held is not its own any more, and it never will be
@@ -169,11 +176,14 @@ class Ledger(Protocol):
         """
         ...
 
-    async def claim(self, worker: str, lease_s: float, most: int, /) -> list[Launch]:
-        """Take up to `most` of the owner's launches with a session that nobody holds, oldest first.
+    async def bury(self, owner: str, /) -> frozenset[str]:
+        """Take for dead all workers of an owner whose lease has run out, and free what they hold. Gives their names."""
+        ...
 
-        Workers of the owner that have not said for `lease_s` that they live are taken for dead before, and lose
-        everything they hold. What several claim at once goes to one of them, and none waits for another.
+    async def claim(self, worker: str, most: int, /) -> list[Launch]:
+        """Take up to `most` of the owner's open launches with a session that nobody holds, oldest first.
+
+        What several claim at once goes to one of them, and none waits for another.
 
         Raises:
             LeaseLostError: others have taken this worker for dead.
@@ -181,10 +191,11 @@ class Ledger(Protocol):
         ...
 
     async def seize(self, launch_id: str, worker: str, /) -> Launch:
-        """Take one open launch, from whomever.
+        """Take one open launch, from whomever; a living worker that held it is told when it renews.
 
         Raises:
             NotFoundError: there is no such launch, or it has ended.
+            ConflictError: it is being terminated by somebody who holds it.
             LeaseLostError: others have taken this worker for dead.
         """
         ...

@@ -15,14 +15,17 @@ from exatlas.errors import ConflictError, LeaseLostError, NotFoundError
 from exatlas.protocols import Clock
 from exatlas.records.budget import Hold, Shortfall
 from exatlas.records.launch import Launch, LaunchState
+from exatlas.records.lease import Standing
 from exatlas.records.outbox import Entry
 
 
 @define
 class _Worker:
     owner: str
+    lease_s: float
     renewed: float
     """By the monotonic clock."""
+    seized: set[str] = field(factory=set)
 
 
 @define
@@ -94,9 +97,12 @@ class MemoryLedger:
         provider: str | None = None,
         account: str | None = None,
         compute_id: str | None = None,
+        tenant: str | None = None,
+        user: str | None = None,
     ) -> list[Launch]:
         """See :class:`exatlas.Ledger`."""
         wanted = {"owner": owner, "provider": provider, "account": account, "compute_id": compute_id}
+        wanted |= {"tenant": tenant, "user": user}
         asked = {name: value for name, value in wanted.items() if value is not None}
         found = [
             launch
@@ -108,26 +114,35 @@ class MemoryLedger:
 
     # ---- workers
 
-    async def enlist(self, worker: str, owner: str, /) -> None:
+    async def enlist(self, worker: str, owner: str, lease_s: float, /) -> Standing:
         """See :class:`exatlas.Ledger`."""
         if worker in self._used_names:
             raise ConflictError(f"worker {worker} is in the ledger already")
         self._used_names.add(worker)
-        self._workers[worker] = _Worker(owner, self._clock.monotonic())
+        self._workers[worker] = _Worker(owner, lease_s, self._clock.monotonic())
+        return self._standing(self._workers[worker])
 
-    async def renew(self, worker: str, /) -> bool:
+    async def renew(self, worker: str, /) -> Standing:
         """See :class:`exatlas.Ledger`."""
         own = self._alive(worker)
         own.renewed = self._clock.monotonic()
-        return next(other for other in self._workers.values() if other.owner == own.owner) is own
+        return self._standing(own)
 
-    async def claim(self, worker: str, lease_s: float, most: int, /) -> list[Launch]:
+    async def bury(self, owner: str, /) -> frozenset[str]:
+        """See :class:`exatlas.Ledger`."""
+        now = self._clock.monotonic()
+        dead = frozenset(
+            name
+            for name, worker in self._workers.items()
+            if worker.owner == owner and now - worker.renewed >= worker.lease_s
+        )
+        for name in dead:
+            await self.leave(name)
+        return dead
+
+    async def claim(self, worker: str, most: int, /) -> list[Launch]:
         """See :class:`exatlas.Ledger`."""
         owner = self._alive(worker).owner
-        now = self._clock.monotonic()
-        for name, other in list(self._workers.items()):
-            if name != worker and other.owner == owner and now - other.renewed >= lease_s:
-                await self.leave(name)
         free = [
             launch
             for launch in self._launches.values()
@@ -141,6 +156,10 @@ class MemoryLedger:
         launch = self._launches.get(launch_id)
         if launch is None or launch.state.is_final:
             raise missing(launch_id)
+        if launch.worker not in (None, worker):
+            if launch.state is LaunchState.TERMINATING:
+                raise ConflictError(f"launch {launch_id} is being terminated")
+            self._workers[launch.worker or ""].seized.add(launch_id)
         return self._given(launch, worker)
 
     async def leave(self, worker: str, /) -> None:
@@ -236,6 +255,11 @@ class MemoryLedger:
         if worker not in self._workers:
             raise lost(worker)
         return self._workers[worker]
+
+    def _standing(self, own: _Worker) -> Standing:
+        eldest = next(other for other in self._workers.values() if other.owner == own.owner)
+        seized, own.seized = frozenset(own.seized), set()
+        return Standing(now=self._clock.now(), eldest=eldest is own, seized=seized)
 
     def _given(self, launch: Launch, worker: str | None) -> Launch:
         self._launches[launch.launch_id] = given = evolve(launch, worker=worker)
