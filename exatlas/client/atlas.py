@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from types import TracebackType
@@ -452,8 +452,8 @@ class Atlas:
 
         Args:
             policy: What becomes of machines that are there and were not asked to go: `adopt` keeps them, `terminate`
-                ends **every** one of this owner's, those of living processes included. Give each service an owner of
-                its own.
+                ends **every** one of this owner's, those of living processes included; only the sessions that a living
+                orchestrator looks after are left to it. Give each service an owner of its own.
             dry_run: Only say what would be done. Reads, and changes nothing.
 
         Raises:
@@ -463,6 +463,19 @@ class Atlas:
         arguments.split("recover", options)
         grace_s = 0.0 if older_than == 0 else arguments.seconds("recover", older_than, "older_than") or GRACE_S
         arguments.check("recover", policy=checks.member("adopt", "terminate")(policy), dry_run=checks.flag(dry_run))
+        return await self.settle(policy, timedelta(seconds=grace_s), dry_run, **options)
+
+    async def settle(
+        self,
+        policy: Policy,
+        grace: timedelta,
+        dry_run: bool,
+        /,
+        worker: str | None = None,
+        leave: Collection[str] = (),
+        **options: Unpack[CallOptions],
+    ) -> Recovery:
+        """:meth:`recover` on behalf of a worker, but for launches that it knows how to look after."""
         if self._books.ledger is None:
             raise ConfigError("there is nothing to recover from: the client has no ledger", operation="recover")
         chosen = options.get("provider")
@@ -473,7 +486,7 @@ class Atlas:
             provider = self.provider(chosen if only is not None else name)
             return Account(provider, await self._context(provider, options))
 
-        work = Work(self._books, self.clock, policy, timedelta(seconds=grace_s), dry_run)
+        work = Work(self._books, self.clock, policy, grace, dry_run, worker, frozenset(leave))
         return await recover(work, account_of, only=only, home=home)
 
     async def stop(self, compute: str | Compute, /, **options: Unpack[CallOptions]) -> None:

@@ -51,6 +51,12 @@ class Tags:
     tenant: str | None = None
     session: Mapping[str, Any] = field(factory=dict)
     """Limits, as JSON values."""
+    worker: str | None = None
+    """Who looks after it. When somebody else does by the time the machine is there, nobody is given it."""
+    admit: Callable[[], Awaitable[None]] | None = None
+    """Asked once the intent is written; when it raises, nothing is rented."""
+    facts: Callable[[Compute], Mapping[str, Any]] | None = None
+    """More to write about the machine that came."""
 
 
 UNTAGGED = Tags()
@@ -81,6 +87,7 @@ class Books:
             user=tags.user,
             request=harmless(request),
             session=tags.session,
+            worker=tags.worker,
             intended_at=now,
             updated_at=now,
         )
@@ -91,7 +98,7 @@ class Books:
             await outlive(lambda: self.note(ctx, LaunchState.GONE, reason="cancelled before anything was sent"))
             raise
 
-    async def created(self, compute: Compute, ctx: Context) -> None:
+    async def created(self, compute: Compute, ctx: Context, tags: Tags = UNTAGGED) -> None:
         """Write down the machine that came, and its price.
 
         Raises:
@@ -101,7 +108,8 @@ class Books:
             return
         now = ctx.clock.now()
         facts: dict[str, Any] = {"compute_id": compute.id, "rates": first_rate(compute, now), "reason": None}
-        await _written(self.ledger.advance(ctx.launch_id or "", LaunchState.CREATED, now, **facts))
+        facts |= tags.facts(compute) if tags.facts else {}
+        await _written(self.ledger.advance(ctx.launch_id or "", LaunchState.CREATED, now, worker=tags.worker, **facts))
 
     async def note(self, ctx: Context, to: LaunchState, *, launch_id: str | None = None, **facts: Any) -> None:
         """Move a launch on, if that can be written. What cannot is left to a recovery, with a word in the log."""

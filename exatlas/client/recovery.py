@@ -9,6 +9,7 @@
     terminating                               -> terminated again; gone once a read says so
     a second machine with the same mark       -> terminated: its create was delivered twice
     gone, its mark on a machine all the same  -> terminated: nobody was ever given it
+    held by a living worker                   -> left to it
 
 Every step that was decided by a state asks the ledger to be still in it, so processes that run this at once do not
 undo each other's work, and a spawn that is still at work is told when it comes too late.
@@ -56,6 +57,10 @@ class Work:
     policy: Policy
     grace: timedelta
     dry_run: bool
+    worker: str | None = None
+    """On whose behalf: what it holds is its own to settle, and what other living workers hold is not."""
+    leave: frozenset[str] = frozenset()
+    """Launches that need no settling."""
 
 
 _log = logging.getLogger("exatlas.client")
@@ -66,10 +71,14 @@ AccountOf = Callable[[str], Awaitable[Account]]
 
 async def recover(work: Work, account_of: AccountOf, *, only: str | None, home: str | None) -> Recovery:
     """Settle everything of the owner, account by account. ``home`` is looked at even where nothing is open."""
-    found = await _ledger(work).find(owner=work.books.owner, states=OPEN, provider=only)
+    if not work.dry_run:
+        await _ledger(work).bury(work.books.owner)
+    everything = await _ledger(work).find(owner=work.books.owner, states=OPEN, provider=only)
+    open_ones = [launch for launch in everything if launch.launch_id not in work.leave]
+    found = [launch for launch in open_ones if launch.worker in (None, work.worker)]
     by_account = sorted(found, key=_account)  # stable: oldest first within each account
     groups = [(*where, list(launches)) for where, launches in groupby(by_account, key=_account)]
-    done: list[Recovered] = []
+    done = [_held(launch) for launch in open_ones if launch.worker not in (None, work.worker)]
     for provider, account, launches in groups:
         done += await _settle_account(work, account_of, provider, account, launches)
     if home is not None and home not in {provider for provider, _, _ in groups}:
@@ -93,13 +102,14 @@ async def _settle_account(
         return done
     try:
         where = await account_of(provider)
-        if where.ctx.account != account:
-            return done + [_skipped(launch, "it belongs to another account, or to a former key") for launch in due]
         settling = _Settling(work, where, await _machines(where))
     except Exception as error:  # noqa: BLE001 - supervised boundary: the other accounts must be settled all the same
         said = error if isinstance(error, AtlasError) else type(error).__name__
         return done + [_skipped(launch, f"its machines cannot be listed: {said}") for launch in due]
-    return done + await settling.all(due) + await settling.strays({launch.launch_id for launch in launches})
+    strange = [] if where.ctx.account == account else [launch for launch in due if not settling.shows(launch)]
+    done += [_skipped(launch, "it belongs to another account, or to a former key of one") for launch in strange]
+    known = {launch.launch_id for launch in launches} | work.leave
+    return done + await settling.all(launch for launch in due if launch not in strange) + await settling.strays(known)
 
 
 async def _look_at_home(work: Work, account_of: AccountOf, home: str) -> list[Recovered]:
@@ -129,6 +139,10 @@ class _Settling:
         for machine in machines:
             self._by_mark.setdefault(machine.launch_id, []).append(machine)
         self._ledger = _ledger(work)
+
+    def shows(self, launch: Launch) -> bool:
+        """Whether a machine with the launch's mark is in this account, whatever key it was rented with."""
+        return launch.launch_id in self._by_mark
 
     async def all(self, launches: Iterable[Launch]) -> list[Recovered]:
         """Settle each, whatever becomes of the others."""
@@ -263,6 +277,11 @@ def _ledger(work: Work) -> Ledger:
 
 def _kept(launch: Launch, machine: Compute) -> Recovered:
     return Recovered(launch=launch, action=RecoveryAction.KEPT, reason="its machine is there", compute=machine)
+
+
+def _held(launch: Launch) -> Recovered:
+    reason = f"worker {launch.worker} looks after it"
+    return Recovered(launch=launch, action=RecoveryAction.HELD, reason=reason)
 
 
 def _skipped(launch: Launch, reason: str) -> Recovered:

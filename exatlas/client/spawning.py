@@ -61,7 +61,7 @@ async def spawn(
     with SpawnWatch(ctx) as watch:
         await books.intend(request, ctx, tags)
         create = asyncio.create_task(
-            _create(provider, request, watch.ctx, books), name=f"exatlas spawn {ctx.launch_id}"
+            _create(provider, request, watch.ctx, books, tags), name=f"exatlas spawn {ctx.launch_id}"
         )
         try:
             return await asyncio.shield(create)
@@ -158,8 +158,14 @@ class Rental:
         return failure
 
 
-async def _create(provider: Provider, request: ComputeRequest, ctx: Context, books: Books) -> Compute:
+async def _create(provider: Provider, request: ComputeRequest, ctx: Context, books: Books, tags: Tags) -> Compute:
     """Rent, and see to it that the books say what came of it before anybody else knows."""
+    if tags.admit is not None:
+        try:
+            await tags.admit()
+        except BaseException:
+            await books.note(ctx, LaunchState.GONE, reason="it was not admitted, and nothing was sent")
+            raise
     try:
         compute = await _rented(provider, request, ctx)
     except Exception as error:
@@ -169,7 +175,7 @@ async def _create(provider: Provider, request: ComputeRequest, ctx: Context, boo
             await books.note(ctx, LaunchState.GONE, reason=_kind(error))
         raise
     try:
-        await books.created(compute, ctx)
+        await books.created(compute, ctx, tags)
     except LedgerError as error:
         await _unwritten(compute, provider, ctx, error)
         raise

@@ -27,6 +27,8 @@ class RecoveryAction(StrEnum):
     """It could not be brought to an end; the next recovery tries again."""
     SKIPPED = "skipped"
     """Nothing could be done, for the reason given."""
+    HELD = "held"
+    """A living worker looks after it, and it was left to that one."""
     RECENT = "recent"
     """It changed a moment ago: its process may be at work, and it was left alone."""
 
@@ -59,5 +61,5 @@ class Recovery:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left unsettled or skipped. Recent launches do not count."""
+        """Whether nothing is left unsettled or skipped. Held and recent launches do not count."""
         return not self.of(RecoveryAction.UNSETTLED) and not self.of(RecoveryAction.SKIPPED)

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from exatlas import Atlas, LaunchState, ManualClock, RecoveryAction
+from exatlas.client.bookkeeping import Tags
 from exatlas.client.recovery import GRACE_S
 from exatlas.errors import AtlasError, LedgerError, OutcomeUnknownError, TransportError, ValidationError
 from exatlas.fakes.faults import dangerous
@@ -262,12 +263,50 @@ async def test_nor_machines_that_are_in_no_ledger(runpod):
 async def test_another_accounts_launches_are_skipped(runpod):
     compute = await runpod.atlas.spawn_compute(**MACHINE)
     runpod.clock.advance(GRACE_S + 1)
-    calls = len(runpod.fake.calls)
-    async with runpod.client(key="rpa_OTHERKEY0123456789") as other:
+    elsewhere = FakeRunPod(runpod.clock, api_key="rpa_OTHERKEY0123456789")
+    async with Atlas(
+        "runpod",
+        credentials={"runpod": elsewhere.api_key},
+        transport=InProcessTransport(elsewhere.handle),
+        clock=runpod.clock,
+        env={},
+        ledger=runpod.ledger,
+        owner=runpod.atlas.owner,
+    ) as other:
         (one,) = (await other.recover("terminate")).launches
-    assert (one.action, one.reason) == (RecoveryAction.SKIPPED, "it belongs to another account, or to a former key")
-    assert len(runpod.fake.calls) == calls
+    assert one.action is RecoveryAction.SKIPPED
+    assert one.reason == "it belongs to another account, or to a former key of one"
     await agree(runpod, {compute.id})
+
+
+@pytest.mark.parametrize("policy", ["adopt", "terminate"])
+async def test_a_new_key_of_the_same_account_settles_what_the_old_one_rented(runpod, policy):
+    compute = await runpod.atlas.spawn_compute(**MACHINE)
+    runpod.clock.advance(GRACE_S + 1)
+    runpod.fake.api_key = "rpa_NEWKEY0123456789"
+    async with runpod.client(key=runpod.fake.api_key) as renewed:
+        assert (await renewed.recover(policy)).complete
+    await agree(runpod, {compute.id} if policy == "adopt" else set())
+
+
+@pytest.mark.parametrize("policy", ["adopt", "terminate"])
+async def test_what_a_living_worker_holds_is_left_to_it(runpod, policy):
+    await runpod.ledger.enlist("w", runpod.atlas.owner, 60.0)
+    compute = await runpod.atlas.spawn_tagged(Tags(session={"keep_on_exit": False}, worker="w"), **MACHINE)
+    runpod.clock.advance(GRACE_S + 1)
+    await runpod.ledger.renew("w")
+    recovery = await runpod.atlas.recover(policy)
+    assert [one.action for one in recovery.launches] == [RecoveryAction.HELD]
+    assert recovery.complete
+    await agree(runpod, {compute.id})
+
+
+async def test_but_not_when_its_lease_has_run_out(runpod):
+    await runpod.ledger.enlist("w", runpod.atlas.owner, 0.0)
+    await runpod.atlas.spawn_tagged(Tags(session={"keep_on_exit": False}, worker="w"), **MACHINE)
+    runpod.clock.advance(GRACE_S + 1)
+    assert (await runpod.atlas.recover("terminate")).complete
+    await agree(runpod, set())
 
 
 async def test_a_provider_without_a_key_is_skipped(runpod, clock):
