@@ -129,7 +129,7 @@ class Ledger(Protocol):
         """Move a launch to a state, with facts about it (fields of :class:`exatlas.Launch`), and give it as it is then.
 
         With `expect`, only where it is still in that state: whoever decides by what was read may be late. With
-        `worker`, only while that worker holds it. A launch that comes to its end is held by nobody.
+        `worker`, only while that worker holds it.
 
         Raises:
             NotFoundError: there is no such launch.

@@ -165,8 +165,8 @@ class MemoryLedger:
     async def leave(self, worker: str, /) -> None:
         """See :class:`exatlas.Ledger`."""
         self._workers.pop(worker, None)
-        for launch in self._launches.values():
-            if launch.worker == worker:
+        for launch in list(self._launches.values()):
+            if launch.worker == worker and not launch.state.is_final:
                 self._given(launch, None)
 
     async def touch(self, idle_s: Mapping[str, float], /) -> frozenset[str]:

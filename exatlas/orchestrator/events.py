@@ -6,6 +6,8 @@ from decimal import Decimal
 from attrs import field, frozen
 
 from exatlas.records.compute import ComputeStatus
+from exatlas.records.outbox import Entry
+from exatlas.records.serial import structure, unstructure
 
 
 @frozen(kw_only=True)
@@ -13,7 +15,7 @@ class Event:
     """Something that happened."""
 
     seq: int = field(default=0)
-    """1, 2, 3 … within one orchestrator."""
+    """1, 2, 3 … among all events of one owner."""
     at: datetime
     """Aware, UTC."""
     session: str | None = None
@@ -44,7 +46,7 @@ class Created(Event):
 
 @frozen(kw_only=True)
 class Adopted(Event):
-    """A machine that another process has left behind is a session here now, with the limits it had."""
+    """A worker has taken over the session of another that is gone, with the limits it had."""
 
     compute_id: str
 
@@ -123,3 +125,41 @@ class Missed(Event):
     """The reader was too slow, or asked for what is no longer kept: so many events are not to be had."""
 
     count: int
+
+
+KINDS: dict[str, type[Event]] = {
+    kind.__name__: kind
+    for kind in (
+        SpawnRequested,
+        SpawnFailed,
+        Created,
+        Adopted,
+        Ready,
+        Touched,
+        StatusChanged,
+        IdleExpired,
+        DeadlineReached,
+        BudgetExhausted,
+        Terminating,
+        Terminated,
+        TerminateFailed,
+        Lost,
+        Orphaned,
+    )
+}
+"""What a ledger carries, by name."""
+
+
+def to_entry(event: Event) -> Entry:
+    """An event as a ledger carries it."""
+    facts = {name: value for name, value in unstructure(event).items() if name not in _OWN}
+    return Entry(at=event.at, kind=type(event).__name__, session=event.session, tenant=event.tenant, facts=facts)
+
+
+def from_entry(entry: Entry) -> Event:
+    """What a ledger carried. A kind that a newer worker knows is a bare event here."""
+    own = {"seq": entry.seq, "at": entry.at.isoformat(), "session": entry.session, "tenant": entry.tenant}
+    return structure({**entry.facts, **own}, KINDS.get(entry.kind, Event))
+
+
+_OWN = ("seq", "at", "session", "tenant")

@@ -1,4 +1,4 @@
-"""Sessions: machines with limits, watched by one process until they are surely gone."""
+"""Sessions: machines with limits, looked after until they are surely gone."""
 
 import asyncio
 import logging
@@ -7,35 +7,36 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack
 
-from attrs import evolve, frozen
+from attrs import evolve
 
 from exatlas.cancellation import outlive
 from exatlas.client import arguments
-from exatlas.client.arguments import AccountOptions, CallOptions, SpawnOptions
+from exatlas.client.arguments import CallOptions, SpawnOptions
 from exatlas.client.atlas import Atlas
-from exatlas.client.bookkeeping import Tags, first_rate
-from exatlas.client.spawning import terminate_surely
-from exatlas.errors import AtlasError, ConfigError, NotFoundError, UnsupportedError, ValidationError
-from exatlas.launch import new_launch_id
+from exatlas.errors import AtlasError, ConfigError, ConflictError, LeaseLostError, NotFoundError, ValidationError
 from exatlas.ledger import MemoryLedger
 from exatlas.orchestrator import events, policy
+from exatlas.orchestrator.budgets import Budgets
+from exatlas.orchestrator.endings import RETRY_S, Endings
 from exatlas.orchestrator.events import Event
-from exatlas.orchestrator.feed import KEPT, Feed
-from exatlas.orchestrator.orphans import Orphans
-from exatlas.orchestrator.policy import Breach
-from exatlas.orchestrator.session import Limits, Phase, Session, from_json, to_json
-from exatlas.orchestrator.timers import Timers
+from exatlas.orchestrator.feed import KEPT, Whose
+from exatlas.orchestrator.lease import RENEWALS, Lease
+from exatlas.orchestrator.outbox import Outbox
+from exatlas.orchestrator.reaper import Reaped, Reaper
+from exatlas.orchestrator.roster import Roster
+from exatlas.orchestrator.session import Limits, Phase, Session, session_of
+from exatlas.orchestrator.sightings import Sightings
+from exatlas.orchestrator.spawning import Spawning, Wish
+from exatlas.orchestrator.takeover import Takeover
+from exatlas.orchestrator.touches import Touches
 from exatlas.orchestrator.watch import Tracked, Watch
 from exatlas.protocols import Ledger
 from exatlas.records import checks
-from exatlas.records.compute import Compute, ComputeRequest, ComputeStatus
-from exatlas.records.launch import LaunchState, RateSegment
-from exatlas.records.recovery import Recovered, Recovery
+from exatlas.records.compute import ComputeRequest
+from exatlas.records.launch import Launch, LaunchState
 
-RETRY_S = 60.0
-"""How long after a failed termination it is tried again."""
-TOUCH_NEWS = timedelta(seconds=10)
-"""Touches of one session in this time are one event."""
+ELSEWHERE_S = (0.1, 0.3, 1.0, *[2.0] * 30)
+"""Waits between looks at a session that another worker is ending."""
 
 _log = logging.getLogger("exatlas.orchestrator")
 
@@ -50,33 +51,27 @@ class SessionOptions(SpawnOptions, total=False):
     keep_on_exit: bool
 
 
-@frozen(kw_only=True)
-class Reaped:
-    """What one run of the reaper did."""
-
-    recovery: Recovery
-    orphans: tuple[Compute, ...] = ()
-    """Machines with a mark that no launch explains, whose grace is over."""
-    terminated: tuple[Compute, ...] = ()
-    """Those of them that were terminated."""
-
-
 class Orchestrator:
-    """Rents machines as sessions and ends them by their limits, for one process and its event loop.
+    """Rents machines as sessions and ends them by their limits. One worker of its owner, in one event loop.
 
-    Use it with ``async with``. On the way out every session is ended but those with ``keep_on_exit``; they and whatever
-    a killed process leaves behind become sessions again, with their limits, when an orchestrator of the same owner
-    finds them. One process per owner: two would each take the other's sessions for left behind.
+    Use it with ``async with``. On the way out every session of its own is ended but those with ``keep_on_exit``.
 
-    Every ``poll_every`` it costs one list call for each account that has sessions. A cloud that cannot be reached ends
-    nothing: a machine counts as gone only when a read of it says so.
+    Any number of workers, on any number of hosts, may share an owner and a ledger that all can reach. Each session is
+    held by one of them; the sessions of a worker that is gone are taken over by the others, with their limits, within
+    about a lease and a quarter. Calls about a session work at every worker: `touch` and `info` without moving it,
+    `stop`, `start` and `terminate` by taking it over first. A worker that cannot reach the ledger for nine tenths of a
+    lease stops acting until it can, because others may have taken its sessions.
+
+    Every ``poll_every`` it costs one list call for each account that has sessions here. A cloud that cannot be reached
+    ends nothing: a machine counts as gone only when a read of it says so.
 
     Args:
         atlas: The client to rent with; yours to close, after this.
         ledger: Where machines are written down: the client's own, unless it has none. Without either it is in memory.
         poll_every: Between two looks at the machines (seconds or timedelta).
-        reap_every: Between two runs of :meth:`reap`.
+        reap_every: Between two runs of :meth:`reap`, by the eldest worker.
         grace: How long a launch has to stand still, and an orphan to be seen, before the reaper acts.
+        lease: How long a worker may be silent before the others take over its sessions.
         all_marked: Every machine with a launch id in these accounts is this owner's: the reaper then terminates those
             that the ledger does not know. Without it they are only told of.
         events_kept: How many events can be read again.
@@ -93,33 +88,34 @@ class Orchestrator:
         poll_every: float | timedelta = 30.0,
         reap_every: float | timedelta = 300.0,
         grace: float | timedelta = 300.0,
+        lease: float | timedelta = 30.0,
         all_marked: bool = False,
         events_kept: int = KEPT,
     ) -> None:
-        spans = {
-            name: arguments.seconds("Orchestrator", span, name) or 0.0
-            for name, span in (("poll_every", poll_every), ("reap_every", reap_every), ("grace", grace))
-        }
+        spans = {"poll_every": poll_every, "reap_every": reap_every, "grace": grace, "lease": lease}
+        lengths = {name: arguments.seconds("Orchestrator", span, name) or 0.0 for name, span in spans.items()}
         arguments.check("Orchestrator", all_marked=checks.flag(all_marked), events_kept=checks.whole(1)(events_kept))
         if ledger is not None or atlas.ledger is None:
-            atlas.keep_books(ledger or MemoryLedger())
+            atlas.keep_books(ledger or MemoryLedger(atlas.clock))
+        if atlas.ledger is None:
+            raise ConfigError("the client keeps no books")
         self._atlas = atlas
         self._clock = atlas.clock
-        self._poll_s, self._reap_s = spans["poll_every"], spans["reap_every"]
-        self._grace_s = spans["grace"]
-        self._all_marked = all_marked
-        self._feed = Feed(events_kept)
-        self._timers = Timers(self._clock, self._on_time)
-        self._watch = Watch(atlas, self._seen, self._absent)
-        self._orphans = Orphans(timedelta(seconds=self._grace_s))
-        self._sessions: dict[str, Tracked] = {}
-        self._spawning: set[str] = set()
-        self._none_spawning = asyncio.Event()
-        self._ending: dict[str, asyncio.Task[Exception | None]] = {}
-        self._told_touched: dict[str, datetime] = {}
+        self._ledger = atlas.ledger
+        self._every_s = lengths
+        self._lease = Lease(self._ledger, self._clock, atlas.owner, lengths["lease"])
+        self._outbox = Outbox(self._ledger, atlas.owner, self._clock, events_kept)
+        self._roster = roster = Roster(self._ledger, self._clock, self._lease, self._outbox, self._on_time)
+        self._touches = Touches(self._ledger, self._clock)
+        self._endings = Endings(atlas, roster, self._touches, Budgets())
+        self._sightings = Sightings(roster, self._endings)
+        self._watch = Watch(atlas, self._sightings.seen, self._sightings.absent)
+        self._takeover = Takeover(atlas, roster, self._endings, self._touches)
+        self._spawning = Spawning(atlas, roster, self._endings, self._sightings)
+        grace_span = timedelta(seconds=lengths["grace"])
+        self._reaper = Reaper(atlas, roster, self._spawning, self._takeover, self._watch, grace_span, all_marked)
         self._group = asyncio.TaskGroup()
         self._loops: list[asyncio.Task[None]] = []
-        self._began = self._clock.now(), self._clock.monotonic()
         self._open = False
 
     # ---- life
@@ -127,10 +123,19 @@ class Orchestrator:
     async def __aenter__(self) -> Self:
         if self._loops:
             raise ConfigError("an orchestrator is good for one block; make a new one")
+        await self._lease.take()
+        await self._outbox.open()
         await self._group.__aenter__()
-        self._began = self._clock.now(), self._clock.monotonic()
         self._open = True
-        loops = (self._timers.run(), self._every(self._poll_s, self._poll), self._every(self._reap_s, self._reap))
+        loops = [
+            self._roster.timers.run(),
+            self._outbox.send(),
+            self._outbox.follow(),
+            self._every(self._lease.seconds / RENEWALS, self._renew, at_once=True),
+            self._every(self._every_s["poll_every"], self._poll),
+            self._every(self._every_s["reap_every"], self._reap),
+            self._every(1.0, self._touches.run),
+        ]
         self._loops = [self._group.create_task(loop) for loop in loops]
         return self
 
@@ -146,33 +151,44 @@ class Orchestrator:
 
     async def _close(self) -> None:
         """End what is to end, and the tasks. Safe to repeat."""
-        for loop in self._loops:
+        timers, send, follow, renew, *others = self._loops
+        for loop in (timers, *others):
             loop.cancel()
-        if self._spawning:
-            await self._none_spawning.wait()
-        leaving = [one.session for one in self._sessions.values() if not one.session.keep_on_exit]
-        for session in leaving:
-            self._end(session.id, "its orchestrator was left")
-        if self._ending:
-            await asyncio.wait(list(self._ending.values()))
-        for session in leaving:
-            if session.id in self._sessions:
-                _log.error("session %s could not be ended; a recovery has to: it may be billing", session.id)
-        self._feed.close()
+        await self._spawning.close()
+        leaving = [tracked for tracked in self._roster if not tracked.session.keep_on_exit]
+        for tracked in leaving:
+            self._endings.end(tracked, "its orchestrator was left")
+        await self._endings.all_done()
+        for loop in (renew, send, follow):
+            loop.cancel()
+        for tracked in leaving:
+            if self._roster.holds(tracked):
+                _log.error("session %s could not be ended; others have to: it may be billing", tracked.session.id)
+        await self._leave()
+        await self._outbox.close()
 
-    async def _every(self, seconds: float, work: Callable[[], Awaitable[Any]]) -> None:
-        while True:
+    async def _leave(self) -> None:
+        """Let other workers have what is left."""
+        try:
+            await self._touches.write(all_of_them=True)
+            await self._lease.leave()
+        except Exception:  # noqa: BLE001 - supervised boundary: the lease runs out by itself
+            _log.warning("the ledger does not know that this worker has left", exc_info=True)
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[Any]], *, at_once: bool = False) -> None:
+        if not at_once:
             await self._clock.sleep(seconds)
+        while True:
             try:
                 await work()
             except Exception:  # noqa: BLE001 - supervised boundary: the next round may go better, and sessions need it
                 _log.exception("%s failed", getattr(work, "__name__", work))
+            await self._clock.sleep(seconds)
 
     @property
     def now(self) -> datetime:
-        """The present instant by a clock that never jumps, as limits are measured by."""
-        wall, steady = self._began
-        return wall + timedelta(seconds=self._clock.monotonic() - steady)
+        """The present instant as limits are measured by: the ledger's when this was opened, and steady since then."""
+        return self._roster.now
 
     # ---- sessions
 
@@ -185,6 +201,7 @@ class Orchestrator:
 
         Raises:
             UnsupportedError: a cost limit was given, and the cloud tells no price. The machine was terminated.
+            LedgerError: the ledger is away; nothing was rented, or it was terminated.
             ConfigError: the orchestrator is not open, or was left meanwhile; then the machine was terminated.
         """
         own = {name: fields.pop(name, None) for name in ("user", "tenant", "max_runtime", "max_cost_usd")}  # type: ignore[misc]
@@ -200,385 +217,222 @@ class Orchestrator:
         limits = Limits(idle_ttl=wanted.idle_ttl, max_runtime=own["max_runtime"], max_cost_usd=own["max_cost_usd"])
         if not self._open:
             raise ConfigError("the orchestrator is not open; use it with async with", operation="spawn")
-        tags = Tags(
-            launch_id=new_launch_id(),
-            user=own["user"],
-            tenant=own["tenant"],
-            session=to_json(limits, keep_on_exit=keep),
-        )
-        self._spawning.add(tags.launch_id or "")
-        try:
-            return await self._spawn(evolve(wanted, idle_ttl=None), tags, limits, keep, options)
-        finally:
-            self._spawning.discard(tags.launch_id or "")
-            if not self._spawning:
-                self._none_spawning.set()
-                self._none_spawning = asyncio.Event()
-
-    async def _spawn(
-        self, wanted: ComputeRequest, tags: Tags, limits: Limits, keep: bool, options: dict[str, Any]
-    ) -> Session:
-        whose = {"session": tags.launch_id, "tenant": tags.tenant, "user": tags.user}
-        mark = tags.launch_id or ""
-        self._tell(events.SpawnRequested, **whose)
-        try:
-            compute = await self._atlas.spawn_tagged(tags, wanted, **options)
-        except BaseException as error:
-            reason = type(error).__name__ if isinstance(error, Exception) else "cancelled"
-            self._tell(events.SpawnFailed, **whose, reason=reason)
-            raise
-        session = Session(
-            id=mark,
-            tenant=tags.tenant,
-            user=tags.user,
+        wish = Wish(
+            request=evolve(wanted, idle_ttl=None),
             limits=limits,
             keep_on_exit=keep,
-            compute=compute,
-            started_at=self.now,
-            touched_at=self.now,
-            rates=first_rate(compute, self.now),
+            user=own["user"],
+            tenant=own["tenant"],
+            options=options,
         )
-        self._track(session, options)
-        self._tell(events.Created, **whose, compute_id=compute.id)
-        if not self._open:
-            await self._refuse(session, "the orchestrator was left while the machine was rented")
-            raise ConfigError("the orchestrator was left while the machine was rented", operation="spawn")
-        if limits.max_cost_usd is not None and not session.rates:
-            await self._refuse(session, "it has a cost limit and no price")
-            raise UnsupportedError(
-                "max_cost_usd needs a price, and the cloud tells none for this machine; it was terminated",
-                provider=compute.provider,
-                operation="spawn",
-            )
-        tracked = self._sessions[mark]
-        try:
-            await self._seen(tracked, compute)
-        except asyncio.CancelledError:
-            await self._refuse(session, "its spawn was cancelled")
-            raise
-        return tracked.session
+        return await self._spawning.spawn(wish)
 
-    async def _refuse(self, session: Session, reason: str) -> None:
-        """End a session that nobody was given, although its caller may be cancelled."""
-        ended = await outlive(lambda: self._ended(session.id, reason))
-        if ended.interrupted:
-            raise asyncio.CancelledError
-
-    async def _ended(self, session_id: str, reason: str) -> None:
-        await asyncio.wait([self._end(session_id, reason)])
-
-    def info(self, session: str | Session, /) -> Session:
-        """A session as last seen. No I/O. Raises NotFoundError for one that has ended."""
-        return self._get(session).session
-
-    def list(self, *, tenant: str | None = None, user: str | None = None) -> Sequence[Session]:
-        """All sessions, or a tenant's, or a user's, oldest first. No I/O."""
-        return [
-            tracked.session
-            for tracked in self._sessions.values()
-            if tenant in (None, tracked.session.tenant) and user in (None, tracked.session.user)
-        ]
-
-    def touch(self, session: str | Session, /) -> None:
-        """Say that a session is used: its idle time begins anew. No I/O, and cheap enough for every request.
+    async def info(self, session: str | Session, /) -> Session:
+        """A session as last seen, by whichever worker looks after it. A read of the ledger for those of others.
 
         Raises:
-            NotFoundError: it has ended.
+            NotFoundError: there is none, or it has ended.
         """
-        tracked = self._get(session)
-        now = self.now
-        tracked.session = touched = evolve(tracked.session, touched_at=now)
+        session_id = _id(session)
+        tracked = self._roster.find(session_id)
+        if tracked is not None:
+            return tracked.session
+        launch = await self._ledger.get(session_id)
+        found = None if launch is None or launch.owner != self._atlas.owner else await self._elsewhere([launch])
+        if not found:
+            raise NotFoundError(f"there is no session {session_id!r}, or it has ended")
+        return found[0]
+
+    async def list(self, *, tenant: str | None = None, user: str | None = None) -> Sequence[Session]:
+        """All sessions of all workers, or a tenant's, or a user's, oldest first. Costs a read of the ledger."""
+        alive = frozenset(LaunchState) - {LaunchState.INTENDED, LaunchState.GONE}
+        launches = await self._ledger.find(owner=self._atlas.owner, states=alive, tenant=tenant, user=user)
+        others = await self._elsewhere([launch for launch in launches if launch.launch_id not in self._roster])
+        own = [
+            tracked.session
+            for tracked in self._roster
+            if tenant in (None, tracked.session.tenant) and user in (None, tracked.session.user)
+        ]
+        return sorted([*own, *others], key=lambda session: session.started_at)
+
+    async def touch(self, session: str | Session, /) -> None:
+        """Say that a session is used: its idle time begins anew. Cheap enough for every request.
+
+        No I/O for sessions of this worker, and a write every few seconds at most for each one of another's, which may
+        live those few seconds longer.
+
+        Raises:
+            NotFoundError: there is none, or it has ended.
+        """
+        session_id = _id(session)
+        tracked = self._roster.find(session_id)
+        if tracked is None:
+            await self._touches.foreign(session_id)
+            return
+        tracked.session = touched = evolve(tracked.session, touched_at=self._roster.now)
+        self._touches.own(session_id)
         # The timer is left as it is: when it comes, it looks at the touch and waits on.
-        told = self._told_touched.get(touched.id)
-        if told is None or now - told >= TOUCH_NEWS:
-            self._told_touched[touched.id] = now
-            self._about(touched, events.Touched)
+        if self._roster.is_news(touched):
+            self._roster.about(touched, events.Touched)
 
     async def stop(self, session: str | Session, /) -> Session:
-        """Pause its machine, keeping the volume. The idle time stands still; runtime and cost go on."""
-        tracked = self._get(session)
+        """Pause its machine, keeping the volume. The idle time stands still; runtime and cost go on.
+
+        Raises:
+            NotFoundError: there is none, or it has ended.
+            ConflictError: another worker is ending it.
+        """
+        tracked = await self._here(session)
         await self._atlas.stop(tracked.session.compute.id, **tracked.options)
         return await self._look_again(tracked, Phase.STOPPED)
 
     async def start(self, session: str | Session, /) -> Session:
-        """Resume its machine; counts as a touch. Raises NoCapacityError when its host is full."""
-        tracked = self._get(session)
+        """Resume its machine; counts as a touch. Raises what `stop` does, and NoCapacityError when its host is full."""
+        tracked = await self._here(session)
         await self._atlas.start(tracked.session.compute.id, **tracked.options)
-        tracked.session = evolve(tracked.session, touched_at=self.now)
+        tracked.session = evolve(tracked.session, touched_at=self._roster.now)
         return await self._look_again(tracked, Phase.ACTIVE)
 
     async def terminate(self, session: str | Session, /) -> None:
         """End a session. Goes on when the caller is cancelled, and is tried again until a read says it is gone.
 
-        Safe to repeat: one that has ended is not an error.
+        Safe to repeat: one that has ended is not an error. Where another worker is ending it, this waits for that.
 
         Raises:
             AtlasError: the first minute of trying did not do.
         """
-        session_id = session.id if isinstance(session, Session) else session
-        if session_id not in self._sessions:
+        session_id = _id(session)
+        try:
+            tracked = await self._here(session_id)
+        except NotFoundError:
             return
-        failure = await asyncio.shield(self._end(session_id, "it was asked to go"))
-        if failure is not None:
+        except ConflictError:
+            await self._ended_elsewhere(session_id)
+            return
+        ending = self._endings.end(tracked, "it was asked to go")
+        await asyncio.wait([ending])
+        failure = LeaseLostError("another worker has taken it over") if ending.cancelled() else ending.result()
+        if isinstance(failure, LeaseLostError):
+            await self._ended_elsewhere(session_id)
+        elif failure is not None:
             raise failure
 
     def events(
         self, *, session: str | Session | None = None, tenant: str | None = None, after: int | None = None
     ) -> AsyncGenerator[Event, None]:
-        """Yield what happens, from now on or after a sequence number, until the orchestrator is left.
+        """Yield what happens at all workers, from now on or after a sequence number, until the orchestrator is left.
 
         A reader that is too slow, or asks for what is no longer kept, gets a ``Missed`` and goes on from there; it
         never holds anybody up. Leaving the loop early does not close a generator: use ``contextlib.aclosing``.
         """
-        only = session.id if isinstance(session, Session) else session
-        return self._feed.read(self._feed.last if after is None else after, only, tenant)
-
-    # ---- what time does
-
-    def _on_time(self, session_id: str) -> None:
-        tracked = self._sessions.get(session_id)
-        if tracked is None:
-            return
-        if tracked.session.phase is Phase.ENDING:
-            self._end(session_id, "it is still there")
-            return
-        reached = policy.breach(tracked.session, self.now)
-        if reached is None:
-            self._schedule(tracked.session)
-            return
-        kinds: dict[Breach, type[Event]] = {Breach.IDLE: events.IdleExpired, Breach.DEADLINE: events.DeadlineReached}
-        if reached is Breach.BUDGET:
-            self._about(tracked.session, events.BudgetExhausted, cost_usd=tracked.session.cost_usd(self.now))
-        else:
-            self._about(tracked.session, kinds[reached])
-        self._end(session_id, f"its limit was reached: {reached.value}")
-
-    def _schedule(self, session: Session) -> None:
-        at = policy.next_breach(session, self.now)
-        self._timers.set(session.id, None if at is None else (at - self.now).total_seconds())
-
-    # ---- what the clouds say
-
-    async def _poll(self) -> None:
-        await self._watch.look(list(self._sessions.values()))
-
-    async def _look_again(self, tracked: Tracked, phase: Phase) -> Session:
-        """Read the machine after a call of ours has changed it."""
-        tracked.changed = self._clock.monotonic()
-        if tracked.session.phase is not Phase.ENDING:
-            tracked.session = evolve(tracked.session, phase=phase)
-            self._schedule(tracked.session)
-        compute = await self._atlas.get_compute(tracked.session.compute.id, **tracked.options)
-        await self._seen(tracked, compute)
-        return tracked.session
-
-    async def _seen(self, tracked: Tracked, machine: Compute) -> None:
-        """Take over what a cloud shows of a machine."""
-        before = tracked.session
-        if self._sessions.get(before.id) is not tracked or tracked.last == machine:
-            return
-        tracked.last = machine
-        rates = self._priced(before, machine)
-        ready = before.is_ready or machine.status is ComputeStatus.RUNNING
-        tracked.session = after = evolve(
-            before,
-            compute=evolve(machine, auth=before.compute.auth),
-            phase=_phase(before.phase, machine.status),
-            is_ready=ready,
-            rates=rates,
-        )
-        if machine.status is not before.compute.status:
-            self._about(after, events.StatusChanged, before=before.compute.status, after=machine.status)
-        if ready and not before.is_ready:
-            self._about(after, events.Ready)
-        if after.phase is not Phase.ENDING:
-            if rates != before.rates or after.phase is not before.phase:
-                self._schedule(after)
-            if rates != before.rates or ready is not before.is_ready:
-                await self._note(after.id, LaunchState.READY if ready else LaunchState.CREATED, rates=rates)
-
-    def _priced(self, session: Session, machine: Compute) -> tuple[RateSegment, ...]:
-        price = machine.cost_usd_per_hour
-        if price is None or (session.rates and session.rates[-1].usd_per_hour == price):
-            return session.rates
-        return (*session.rates, RateSegment(since=self.now, usd_per_hour=price))
-
-    async def _absent(self, tracked: Tracked) -> None:
-        session = tracked.session
-        if self._sessions.get(session.id) is not tracked or session.id in self._ending:
-            return
-        self._drop(session)
-        if session.phase is Phase.ENDING:
-            self._about(session, events.Terminated, cost_usd=session.cost_usd(self.now))
-        else:
-            self._about(session, events.Lost)
-            await self._note(session.id, LaunchState.LOST, reason="its cloud does not know it any more")
-        await self._note(session.id, LaunchState.GONE)
-
-    # ---- the end
-
-    def _end(self, session_id: str, reason: str) -> "asyncio.Task[Exception | None]":
-        """End a session in a task of its own; there is one at most for each."""
-        task = self._ending.get(session_id)
-        if task is None:
-            task = asyncio.create_task(self._terminate(session_id, reason), name=f"exatlas session {session_id}")
-            self._ending[session_id] = task
-            task.add_done_callback(lambda _: self._ending.pop(session_id, None))
-        return task
-
-    async def _terminate(self, session_id: str, reason: str) -> Exception | None:
-        tracked = self._sessions.get(session_id)
-        if tracked is None:
-            return None
-        tracked.session = session = evolve(tracked.session, phase=Phase.ENDING)
-        self._about(session, events.Terminating, reason=reason)
-
-        async def terminate(_: str) -> None:
-            await self._atlas.terminate(session.compute, **tracked.options)
-
-        failure = await terminate_surely(terminate, session.compute.id, self._clock)
-        if failure is None and not await self._is_gone(tracked):
-            failure = AtlasError(f"no read says that {session.compute.id} is gone", provider=session.compute.provider)
-        if failure is not None:
-            self._about(session, events.TerminateFailed, reason=str(failure))
-            self._timers.set(session_id, RETRY_S)
-            return failure
-        self._drop(session)
-        self._about(session, events.Terminated, cost_usd=session.cost_usd(self.now))
-        return None
-
-    async def _is_gone(self, tracked: Tracked) -> bool:
-        """Whether the client has had it confirmed and written; where it has not, a read says it here."""
-        session = tracked.session
-        try:
-            launch = await self._ledger.get(session.id)
-        except Exception:  # noqa: BLE001 - supervised boundary: a ledger is the user's, and the cloud knows better
-            launch = None
-        if launch is not None and launch.state.is_final:
-            return True
-        try:
-            machine = await self._atlas.get_compute(session.compute.id, **tracked.options)
-        except NotFoundError:
-            await self._note(session.id, LaunchState.GONE)
-            return True
-        except Exception:  # noqa: BLE001 - supervised boundary: nothing is known, and it is asked again
-            _log.debug("it cannot be told whether session %s is gone", session.id, exc_info=True)
-            return False
-        return machine.status.is_terminal
-
-    # ---- what others have left behind
+        return self._outbox.read(after, Whose(None if session is None else _id(session), tenant))
 
     async def reap(self, *, dry_run: bool = False) -> Reaped:
-        """Settle what no session here explains, as it happens by itself every ``reap_every``.
+        """Settle what no session explains, as the eldest worker does by itself every ``reap_every``.
 
-        Launches of this owner that stand still are settled as :meth:`exatlas.Atlas.recover` with `adopt` does; those
-        that were sessions become sessions here, with their limits, and their idle time begins anew.
+        Sessions that nobody looks after come to this worker, with their limits. Launches of this owner that stand
+        still are settled as :meth:`exatlas.Atlas.recover` with `adopt` does.
         Marked machines that the ledger does not know are told of as ``Orphaned``, and terminated after their grace if
         ``all_marked`` was given. Costs a list call for each account with open launches, and one for each with sessions.
 
         Raises:
             LedgerError: the ledger cannot be read; nothing was done.
         """
-        recovery = await self._atlas.recover("adopt", older_than=self._grace_s, dry_run=dry_run)
-        if not dry_run:
-            for one in recovery.launches:
-                self._adopt(one)
-        fresh, due = await self._orphans.among(await self._watched(), self._ledger, self.now)
-        for machine in fresh:
-            orphan = {"session": machine.launch_id, "compute_id": machine.id, "provider": machine.provider}
-            self._tell(events.Orphaned, **orphan)
-        ended = [machine for machine in due if self._all_marked and not dry_run and await self._end_orphan(machine)]
-        return Reaped(recovery=recovery, orphans=tuple(due), terminated=tuple(ended))
+        return await self._reaper.reap(dry_run)
+
+    # ---- what time does
+
+    def _on_time(self, session_id: str) -> None:
+        tracked = self._roster.find(session_id)
+        if tracked is None:
+            return
+        if not self._lease.held:
+            self._roster.timers.set(session_id, RETRY_S)
+            return
+        if tracked.session.phase is Phase.ENDING:
+            self._endings.end(tracked, "it is still there")
+            return
+        reached = policy.breach(tracked.session, self._roster.now)
+        if reached is None:
+            self._roster.schedule(tracked)
+        else:
+            self._endings.end(tracked, f"its limit was reached: {reached.value}", reached)
+
+    async def _renew(self) -> None:
+        """Say that this worker lives, and take what nobody looks after."""
+        try:
+            for session_id in await self._lease.renew():
+                self._roster.forget(session_id)
+            if self._open:
+                await self._takeover.claim()
+        except LeaseLostError:
+            _log.warning("worker %s was taken for dead, and its sessions are looked after by others", self._lease.name)
+            self._let_go()
+            await self._lease.take()
+        except Exception:
+            if not self._lease.held:
+                self._endings.stop()
+            raise
+
+    def _let_go(self) -> None:
+        """Hands off everything, at once."""
+        self._lease.give_up()
+        self._endings.stop()
+        self._roster.unclear.clear()
+        for tracked in self._roster:
+            self._roster.forget(tracked.session.id)
+
+    async def _poll(self) -> None:
+        if self._lease.held:
+            await self._watch.look(self._roster)
+            if self._roster.unclear:
+                await self._reaper.settle()
 
     async def _reap(self) -> None:
-        await self.reap()
-
-    async def _watched(self) -> Sequence[Compute]:
-        """The machines of every account that has sessions; of the client's own account where there are none."""
-        if self._sessions:
-            return await self._watch.look(list(self._sessions.values()))
-        try:
-            return await self._atlas.list_compute()
-        except AtlasError:
-            _log.debug("the machines of the client's own account cannot be listed", exc_info=True)
-            return []
-
-    async def _end_orphan(self, machine: Compute) -> bool:
-        failure = await terminate_surely(lambda _: self._atlas.terminate(machine), machine.id, self._clock)
-        if failure is not None:
-            _log.error("orphan %s could not be terminated: %s", machine.id, failure)
-        return failure is None
-
-    def _adopt(self, one: Recovered) -> None:
-        launch = one.launch
-        known = launch.launch_id in self._sessions or launch.launch_id in self._spawning
-        if one.compute is None or known or not launch.session:
-            return
-        try:
-            limits = from_json(launch.session)
-        except ValidationError:
-            _log.exception("the limits of launch %s cannot be read; it has none now", launch.launch_id)
-            limits = Limits()
-        session = Session(
-            id=launch.launch_id,
-            tenant=launch.tenant,
-            user=launch.user,
-            limits=limits,
-            keep_on_exit=bool(launch.session.get("keep_on_exit")),
-            phase=_phase(Phase.ACTIVE, one.compute.status),
-            compute=one.compute,
-            is_ready=launch.state is LaunchState.READY,
-            started_at=launch.created_at or launch.intended_at,
-            touched_at=self.now,
-            rates=launch.rates or first_rate(one.compute, self.now),
-        )
-        self._track(session, {"provider": launch.provider})
-        self._about(session, events.Adopted, compute_id=one.compute.id)
+        if self._lease.held and self._lease.eldest:
+            await self._reaper.reap(dry_run=False)
 
     # ---- small things
 
-    @property
-    def _ledger(self) -> Ledger:
-        ledger = self._atlas.ledger
-        if ledger is None:
-            raise ConfigError("the client has lost its ledger")
-        return ledger
+    async def _here(self, session: str | Session) -> Tracked:
+        """A session that this worker looks after, if need be from now on."""
+        session_id = _id(session)
+        return self._roster.find(session_id) or await self._takeover.seize(session_id)
 
-    def _get(self, session: str | Session) -> Tracked:
-        session_id = session.id if isinstance(session, Session) else session
-        tracked = self._sessions.get(session_id)
-        if tracked is None:
-            raise NotFoundError(f"there is no session {session_id!r} here, or it has ended")
-        return tracked
+    async def _look_again(self, tracked: Tracked, phase: Phase) -> Session:
+        """Read the machine after a call of ours has changed it."""
+        tracked.changed = self._clock.monotonic()
+        if tracked.session.phase is not Phase.ENDING:
+            tracked.session = evolve(tracked.session, phase=phase)
+            self._roster.schedule(tracked)
+        compute = await self._atlas.get_compute(tracked.session.compute.id, **tracked.options)
+        await self._sightings.seen(tracked, compute)
+        return tracked.session
 
-    def _track(self, session: Session, options: dict[str, Any]) -> None:
-        account = tuple(options.get(name) for name in AccountOptions.__annotations__)
-        key = (session.compute.provider, *(str(part) for part in account[1:]))
-        self._sessions[session.id] = Tracked(session, key, options, self._clock.monotonic())
-        self._schedule(session)
+    async def _elsewhere(self, launches: Sequence[Launch]) -> Sequence[Session]:
+        """The sessions of other workers, as the ledger has them."""
+        now = self._roster.now
+        idle = await self._ledger.touched([launch.launch_id for launch in launches])
+        found = []
+        for launch in launches:
+            try:
+                session = session_of(launch, now, idle.get(launch.launch_id))
+            except ValidationError:
+                _log.exception("the session of launch %s cannot be read", launch.launch_id)
+                continue
+            if session is not None:
+                found.append(session)
+        return found
 
-    def _drop(self, session: Session) -> None:
-        self._sessions.pop(session.id, None)
-        self._told_touched.pop(session.id, None)
-        self._timers.set(session.id, None)
-
-    async def _note(self, session_id: str, to: LaunchState, **facts: Any) -> None:
-        try:
-            await self._ledger.advance(session_id, to, self._clock.now(), **facts)
-        except Exception:  # noqa: BLE001 - supervised boundary: a ledger is the user's, and must not stop what goes on
-            _log.warning("the ledger does not know that session %s is %s", session_id, to.value, exc_info=True)
-
-    def _about(self, session: Session, kind: type[Event], **facts: Any) -> None:
-        self._tell(kind, session=session.id, tenant=session.tenant, user=session.user, **facts)
-
-    def _tell(self, kind: type[Event], **facts: Any) -> None:
-        self._feed.tell(kind(at=self.now, **facts))
+    async def _ended_elsewhere(self, session_id: str) -> None:
+        """Wait until another worker has ended a session."""
+        for wait_s in ELSEWHERE_S:
+            launch = await self._ledger.get(session_id)
+            if launch is None or launch.state.is_final:
+                return
+            await self._clock.sleep(wait_s)
+        raise AtlasError(f"another worker is ending session {session_id}, and has not done so yet", retryable=True)
 
 
-def _phase(before: Phase, status: ComputeStatus) -> Phase:
-    """Where a session is, by what its machine is."""
-    if before is Phase.ENDING:
-        return before
-    if status in (ComputeStatus.STOPPED, ComputeStatus.STOPPING):
-        return Phase.STOPPED
-    return Phase.ACTIVE if status in (ComputeStatus.RUNNING, ComputeStatus.PROVISIONING) else before
+def _id(session: str | Session) -> str:
+    return session.id if isinstance(session, Session) else session

@@ -11,6 +11,11 @@ MOMENT = timedelta(milliseconds=1)
 FAR = timedelta(days=365)
 """Nothing is foreseen beyond this: prices change, and dates end."""
 
+TOUCH_NEWS = timedelta(seconds=10)
+"""Touches of one session in this time are one event."""
+TOUCHES_TOLD = 20
+"""Of a session with a long idle time, so many touches are told in that time."""
+
 
 class Breach(StrEnum):
     """A limit that was reached."""

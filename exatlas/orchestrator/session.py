@@ -6,12 +6,13 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from exatlas.records import checks
 from exatlas.records.checks import rule
-from exatlas.records.compute import Compute
-from exatlas.records.launch import RateSegment, cost_usd
+from exatlas.records.compute import Compute, ComputeStatus
+from exatlas.records.launch import Launch, LaunchState, RateSegment, cost_usd
+from exatlas.records.serial import structure, unstructure
 
 
 class Phase(StrEnum):
@@ -83,6 +84,50 @@ class Session:
     def cost_usd(self, now: datetime) -> Decimal:
         """What it has cost until an instant."""
         return cost_usd(self.rates, now)
+
+
+def compute_to_json(compute: Compute) -> dict[str, Any]:
+    """What a ledger keeps of a session's machine: no secret, and nothing in the cloud's own words."""
+    return unstructure(evolve(compute, auth=None, raw={}))
+
+
+def session_of(launch: Launch, now: datetime, idle_s: float | None) -> Session | None:
+    """A session as the ledger has it; None for a launch without one, or whose machine is not there yet.
+
+    Args:
+        launch: Its page.
+        now: Taken for the last use where that is not known.
+        idle_s: How long ago it was used last, if that is known.
+
+    Raises:
+        ValidationError: what is there cannot be a session.
+    """
+    if not launch.session or not launch.machine or launch.state in (LaunchState.INTENDED, LaunchState.GONE):
+        return None
+    compute = structure(launch.machine, Compute)
+    ending = launch.state is LaunchState.TERMINATING
+    return Session(
+        id=launch.launch_id,
+        tenant=launch.tenant,
+        user=launch.user,
+        limits=from_json(launch.session),
+        keep_on_exit=bool(launch.session.get("keep_on_exit")),
+        phase=Phase.ENDING if ending else phase_of(Phase.ACTIVE, compute.status),
+        compute=compute,
+        is_ready=launch.ready_at is not None,
+        started_at=launch.created_at or launch.intended_at,
+        touched_at=now - timedelta(seconds=idle_s or 0.0),
+        rates=launch.rates,
+    )
+
+
+def phase_of(before: Phase, status: ComputeStatus) -> Phase:
+    """Where a session is, by what its machine is."""
+    if before is Phase.ENDING:
+        return before
+    if status in (ComputeStatus.STOPPED, ComputeStatus.STOPPING):
+        return Phase.STOPPED
+    return Phase.ACTIVE if status in (ComputeStatus.RUNNING, ComputeStatus.PROVISIONING) else before
 
 
 def to_json(limits: Limits, *, keep_on_exit: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from attrs import define, field
@@ -31,6 +32,8 @@ class Tracked:
     """When it was last changed by a call of ours, by the monotonic clock: what was asked before says nothing."""
     last: Compute | None = field(default=None, repr=False)
     """The machine as it was last shown."""
+    funded_until: datetime | None = None
+    """When its budgets have to be asked again; None for never."""
 
 
 Seen = Callable[[Tracked, Compute], Awaitable[None]]

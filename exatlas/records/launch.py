@@ -81,7 +81,7 @@ class Launch:
     machine: Mapping[str, Any] = field(factory=dict, repr=False, hash=False)
     """Its machine as a session last saw it, as JSON values without secrets; empty without a session."""
     worker: str | None = None
-    """Who looks after it; None for nobody."""
+    """Who looks after it, or did so last; None for nobody."""
     compute_id: str | None = None
     rates: tuple[RateSegment, ...] = ()
     """Oldest first. Empty for a machine whose price nobody knows."""
@@ -120,8 +120,6 @@ class Launch:
         if to is not self.state:
             name = _INSTANTS.get(to)
             marks = {name: at} if name else {}
-        if to.is_final:
-            marks["worker"] = None
         return evolve(self, state=to, updated_at=at, **{**marks, **facts})
 
     def cost_usd(self, now: datetime) -> Decimal:

@@ -41,12 +41,12 @@ async def step(orch, cloud, clock, what, argument):
         cloud.fail_next(argument, TransportError("cut"), after_acting=bool(len(cloud.rented) % 2))
     elif what == "wait":
         await clock.sleep(argument)
-    elif len(orch.list()) > argument:
-        session = orch.list()[argument]
+    elif len(await orch.list()) > argument:
+        session = (await orch.list())[argument]
         if what == "lose":
             cloud.lose(session.compute.id)
         elif what == "touch":
-            orch.touch(session)
+            await orch.touch(session)
         else:
             await getattr(orch, what)(session)
 
@@ -73,19 +73,20 @@ def within_limits(session, now):
 
 
 async def live(steps):
-    clock, ledger = ManualClock(auto=True), MemoryLedger()
+    clock = ManualClock(auto=True)
+    ledger = MemoryLedger(clock)
     async with MemoryProvider(clock=clock) as cloud, Atlas(cloud, clock=clock, env={}) as atlas:
         async with Orchestrator(atlas, ledger) as orch:
             for what, argument in steps:
                 with suppress(AtlasError):
                     await step(orch, cloud, clock, what, argument)
-                assert all(within_limits(session, orch.now) for session in orch.list())
+                assert all(within_limits(session, orch.now) for session in await orch.list())
             cloud._faults._orders.clear()
             await clock.sleep(2 * 300 + SLACK_S)
             # What was rented in doubt is nobody's session, but the ledger has it.
             open_ones = {one.compute_id for one in await ledger.find() if not one.state.is_final}
             assert set(cloud.rented) == open_ones
-            assert {session.compute.id for session in orch.list()} <= open_ones
+            assert {session.compute.id for session in await orch.list()} <= open_ones
         await atlas.recover("terminate", older_than=0)
         assert cloud.rented == []
         assert all(one.state.is_final for one in await ledger.find())

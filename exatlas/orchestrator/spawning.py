@@ -1,0 +1,151 @@
+"""How a session begins: a machine with its limits, written down before it is rented and looked after from then on."""
+
+import asyncio
+from typing import Any
+
+from attrs import frozen
+
+from exatlas.cancellation import outlive
+from exatlas.client.atlas import Atlas
+from exatlas.client.bookkeeping import Tags, first_rate
+from exatlas.errors import ConfigError, LedgerError, UnsupportedError
+from exatlas.launch import new_launch_id
+from exatlas.orchestrator import events
+from exatlas.orchestrator.endings import Endings
+from exatlas.orchestrator.roster import Roster
+from exatlas.orchestrator.session import Limits, Session, compute_to_json, to_json
+from exatlas.orchestrator.sightings import Sightings
+from exatlas.orchestrator.watch import Tracked
+from exatlas.records.compute import Compute, ComputeRequest
+
+
+@frozen(kw_only=True)
+class Wish:
+    """A session that somebody wants."""
+
+    request: ComputeRequest
+    limits: Limits
+    keep_on_exit: bool
+    user: str | None
+    tenant: str | None
+    options: dict[str, Any]
+    """Whom to ask, with what key."""
+
+
+class Spawning:
+    """Spawns in progress."""
+
+    def __init__(self, atlas: Atlas, roster: Roster, endings: Endings, sightings: Sightings) -> None:
+        self._atlas = atlas
+        self._roster = roster
+        self._endings = endings
+        self._sightings = sightings
+        self._marks: set[str] = set()
+        self._none = asyncio.Event()
+        self._closed = False
+
+    @property
+    def marks(self) -> frozenset[str]:
+        """The launch ids of those in progress."""
+        return frozenset(self._marks)
+
+    async def close(self) -> None:
+        """Give nobody a machine any more, and wait until none is on its way. Safe to repeat."""
+        self._closed = True
+        if self._marks:
+            await self._none.wait()
+
+    async def spawn(self, wish: Wish) -> Session:
+        """Rent it, tell of it, and look after it.
+
+        Raises:
+            LedgerError: the ledger has been away for so long that others may have taken this worker for dead.
+        """
+        if not self._roster.lease.held:
+            raise LedgerError("the ledger has been away for too long; nothing is rented", operation="spawn")
+        mark = new_launch_id()
+        self._marks.add(mark)
+        try:
+            return await self._spawn(wish, mark)
+        finally:
+            self._marks.discard(mark)
+            if not self._marks:
+                self._none.set()
+                self._none = asyncio.Event()
+
+    async def _spawn(self, wish: Wish, mark: str) -> Session:
+        roster, worker = self._roster, self._roster.lease.name
+        whose = {"session": mark, "tenant": wish.tenant, "user": wish.user}
+        roster.tell(events.SpawnRequested, **whose)
+        try:
+            compute = await self._atlas.spawn_tagged(self._tags(wish, mark, worker), wish.request, **wish.options)
+        except BaseException as error:
+            reason = type(error).__name__ if isinstance(error, Exception) else "cancelled"
+            roster.tell(events.SpawnFailed, **whose, reason=reason)
+            # There may be a machine in spite of all.
+            self._roster.unclear.add(mark)
+            raise
+        session = self._begun(wish, mark, compute)
+        if roster.lease.name != worker:
+            # Whoever took this worker for dead has found the session in the ledger, whole.
+            return session
+        tracked = roster.track(session, wish.options)
+        roster.about(session, events.Created, compute_id=compute.id)
+        await self._check(tracked)
+        try:
+            await self._sightings.seen(tracked, compute)
+        except asyncio.CancelledError:
+            await self._refuse(tracked, "its spawn was cancelled")
+            raise
+        return tracked.session
+
+    def _tags(self, wish: Wish, mark: str, worker: str) -> Tags:
+        def facts(compute: Compute) -> dict[str, Any]:
+            now = self._roster.now
+            return {"created_at": now, "rates": first_rate(compute, now), "machine": compute_to_json(compute)}
+
+        return Tags(
+            launch_id=mark,
+            user=wish.user,
+            tenant=wish.tenant,
+            session=to_json(wish.limits, keep_on_exit=wish.keep_on_exit),
+            worker=worker,
+            facts=facts,
+        )
+
+    def _begun(self, wish: Wish, mark: str, compute: Compute) -> Session:
+        now = self._roster.now
+        return Session(
+            id=mark,
+            tenant=wish.tenant,
+            user=wish.user,
+            limits=wish.limits,
+            keep_on_exit=wish.keep_on_exit,
+            compute=compute,
+            started_at=now,
+            touched_at=now,
+            rates=first_rate(compute, now),
+        )
+
+    async def _check(self, tracked: Tracked) -> None:
+        """Whether its caller may have it. What may not be is terminated."""
+        session = tracked.session
+        if self._closed:
+            await self._refuse(tracked, "the orchestrator was left while the machine was rented")
+            raise ConfigError("the orchestrator was left while the machine was rented", operation="spawn")
+        if session.limits.max_cost_usd is not None and not session.rates:
+            await self._refuse(tracked, "it has a cost limit and no price")
+            raise UnsupportedError(
+                "max_cost_usd needs a price, and the cloud tells none for this machine; it was terminated",
+                provider=session.compute.provider,
+                operation="spawn",
+            )
+
+    async def _refuse(self, tracked: Tracked, reason: str) -> None:
+        """End a session that nobody was given, although its caller may be cancelled."""
+
+        async def ended() -> None:
+            await asyncio.wait([self._endings.end(tracked, reason)])
+
+        if (await outlive(ended)).interrupted:
+            raise asyncio.CancelledError
