@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -13,7 +14,15 @@ from exatlas.cancellation import outlive
 from exatlas.client import arguments
 from exatlas.client.arguments import CallOptions, SpawnOptions
 from exatlas.client.atlas import Atlas
-from exatlas.errors import AtlasError, ConfigError, ConflictError, LeaseLostError, NotFoundError, ValidationError
+from exatlas.errors import (
+    AtlasError,
+    ConfigError,
+    ConflictError,
+    LeaseLostError,
+    LedgerError,
+    NotFoundError,
+    ValidationError,
+)
 from exatlas.ledger import MemoryLedger
 from exatlas.orchestrator import events, policy
 from exatlas.orchestrator.budgets import Budgets
@@ -106,7 +115,7 @@ class Orchestrator:
         self._lease = Lease(self._ledger, self._clock, atlas.owner, lengths["lease"])
         self._outbox = Outbox(self._ledger, atlas.owner, self._clock, events_kept)
         self._roster = roster = Roster(self._ledger, self._clock, self._lease, self._outbox, self._on_time)
-        self._touches = Touches(self._ledger, self._clock)
+        self._touches = Touches(self._ledger, self._clock, atlas.owner)
         self._endings = Endings(atlas, roster, self._touches, Budgets())
         self._sightings = Sightings(roster, self._endings)
         self._watch = Watch(atlas, self._sightings.seen, self._sightings.absent)
@@ -181,6 +190,8 @@ class Orchestrator:
         while True:
             try:
                 await work()
+            except LedgerError as error:
+                _log.warning("%s failed: %s", getattr(work, "__name__", work), error)
             except Exception:  # noqa: BLE001 - supervised boundary: the next round may go better, and sessions need it
                 _log.exception("%s failed", getattr(work, "__name__", work))
             await self._clock.sleep(seconds)
@@ -427,9 +438,10 @@ class Orchestrator:
     async def _ended_elsewhere(self, session_id: str) -> None:
         """Wait until another worker has ended a session."""
         for wait_s in ELSEWHERE_S:
-            launch = await self._ledger.get(session_id)
-            if launch is None or launch.state.is_final:
-                return
+            with suppress(LedgerError):
+                launch = await self._ledger.get(session_id)
+                if launch is None or launch.state.is_final:
+                    return
             await self._clock.sleep(wait_s)
         raise AtlasError(f"another worker is ending session {session_id}, and has not done so yet", retryable=True)
 

@@ -14,9 +14,10 @@ FOREIGN_S = 5.0
 class Touches:
     """Touches that are not written yet. What was used later counts, whoever says so."""
 
-    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, owner: str) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._owner = owner
         self._waiting: dict[str, float] = {}
         self._foreign: dict[str, float] = {}
         """When the touch of a session of others was written last."""
@@ -36,7 +37,9 @@ class Touches:
         if now - self._foreign.get(session_id, float("-inf")) < FOREIGN_S:
             self._waiting[session_id] = now
             return
-        if session_id not in await self._ledger.touch({session_id: 0.0}):
+        launch = await self._ledger.get(session_id)
+        ours = launch is not None and launch.owner == self._owner and launch.session
+        if not ours or session_id not in await self._ledger.touch({session_id: 0.0}):
             self.forget(session_id)
             raise NotFoundError(f"there is no session {session_id!r}, or it has ended")
         self._foreign[session_id] = now
