@@ -63,9 +63,10 @@ class Endings:
             await asyncio.wait(list(self._tasks.values()))
 
     def stop(self) -> None:
-        """Leave them where they are: others may be at it."""
-        for task in self._tasks.values():
+        """Leave them where they are: others may be at it. Who is still there later goes on."""
+        for session_id, task in self._tasks.items():
             task.cancel()
+            self._roster.timers.set(session_id, RETRY_S)
 
     async def _end(self, tracked: Tracked, reason: str, breach: Breach | None) -> Exception | None:
         roster, session = self._roster, tracked.session

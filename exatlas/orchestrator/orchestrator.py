@@ -26,7 +26,7 @@ from exatlas.errors import (
 from exatlas.ledger import MemoryLedger
 from exatlas.orchestrator import events, policy
 from exatlas.orchestrator.budgets import Budgets
-from exatlas.orchestrator.endings import RETRY_S, Endings
+from exatlas.orchestrator.endings import Endings
 from exatlas.orchestrator.events import Event
 from exatlas.orchestrator.feed import KEPT, Whose
 from exatlas.orchestrator.lease import RENEWALS, Lease
@@ -358,7 +358,7 @@ class Orchestrator:
         if tracked is None:
             return
         if not self._lease.held:
-            self._roster.timers.set(session_id, RETRY_S)
+            self._roster.timers.set(session_id, self._lease.seconds / RENEWALS)
             return
         if tracked.session.phase is Phase.ENDING:
             self._endings.end(tracked, "it is still there")

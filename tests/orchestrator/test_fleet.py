@@ -393,6 +393,21 @@ async def test_a_lone_worker_goes_on_when_its_ledger_comes_back(fleet, cloud, cl
     assert cloud.rented == []
 
 
+async def test_an_ending_that_was_broken_off_goes_on(fleet, cloud, clock):
+    one = await fleet.worker()
+    session = await one.spawn(**MACHINE)
+    cloud.hold_next("terminate")
+    ending = asyncio.create_task(one.terminate(session))
+    await clock.sleep(1)
+    ending.cancel()
+    one.wire.cut = True
+    await clock.sleep(LEASE_S * 2)
+    assert cloud.rented == [session.compute.id]
+    one.wire.cut = False
+    await clock.sleep(120)
+    assert cloud.rented == []
+
+
 async def test_a_machine_that_came_too_late_is_given_back(fleet, two, cloud, clock, ledger):
     """The worker was taken for dead while its create was on its way."""
     one, _ = two
