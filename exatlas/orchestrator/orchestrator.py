@@ -65,11 +65,11 @@ class Orchestrator:
 
     Use it with ``async with``. On the way out every session of its own is ended but those with ``keep_on_exit``.
 
-    Any number of workers, on any number of hosts, may share an owner and a ledger that all can reach. Each session is
-    held by one of them; the sessions of a worker that is gone are taken over by the others, with their limits, within
-    about a lease and a quarter. Calls about a session work at every worker: `touch` and `info` without moving it,
-    `stop`, `start` and `terminate` by taking it over first. A worker that cannot reach the ledger for nine tenths of a
-    lease stops acting until it can, because others may have taken its sessions.
+    Any number of workers with the same accounts, on any number of hosts, may share an owner and a ledger. Each session
+    is held by one of them; the sessions of a worker that is gone are taken over by the others, with their limits,
+    within about a lease and a quarter. Calls about a session work at every worker: `touch` and `info` without moving
+    it, `stop`, `start` and `terminate` by taking it over first. A worker that cannot reach the ledger for nine tenths
+    of a lease stops acting until it can, because others may have taken its sessions.
 
     Every ``poll_every`` it costs one list call for each account that has sessions here. A cloud that cannot be reached
     ends nothing: a machine counts as gone only when a read of it says so.
@@ -269,8 +269,8 @@ class Orchestrator:
     async def touch(self, session: str | Session, /) -> None:
         """Say that a session is used: its idle time begins anew. Cheap enough for every request.
 
-        No I/O for sessions of this worker, and a write every few seconds at most for each one of another's, which may
-        live those few seconds longer.
+        No I/O for sessions of this worker, and a write every five seconds at most for each one of another's. Idle times
+        of less than that are not for sessions that are used at several workers.
 
         Raises:
             NotFoundError: there is none, or it has ended.

@@ -110,5 +110,8 @@ class Takeover:
 
 
 def _at_most(idle_s: float | None) -> float | None:
-    """How long it was not used at most: a worker that died had not written its latest touches."""
-    return None if idle_s is None else max(idle_s - OWN_S, 0.0)
+    """How long it was surely not used.
+
+    A worker that died had not written the touches of its last span, and those of the span before may be as old as that.
+    """
+    return None if idle_s is None else max(idle_s - 2 * OWN_S, 0.0)

@@ -67,12 +67,8 @@ class Touches:
         self._foreign |= {name: now for name in taken if name in self._foreign}
 
     async def idle_s(self, session_ids: list[str]) -> Mapping[str, float]:
-        """How long ago each was used last, as far as the ledger knows; never too long ago.
-
-        A touch that is written may not be the last: the next one may be waiting at another worker.
-        """
-        known = await self._ledger.touched(session_ids)
-        return {name: max(idle - FOREIGN_S, 0.0) for name, idle in known.items()}
+        """How long ago each was used last, as far as the ledger knows; another worker may know of a later use."""
+        return await self._ledger.touched(session_ids)
 
     async def run(self) -> None:
         """Write again and again, until cancelled. Raises what the ledger raises."""

@@ -7,9 +7,11 @@ from datetime import timedelta
 import pytest
 
 from exatlas import Atlas, LaunchState, Orchestrator
-from exatlas.errors import LeaseLostError, LedgerError, NotFoundError
+from exatlas.errors import AtlasError, LeaseLostError, LedgerError, NotFoundError, TransportError
 from exatlas.ledger import MemoryLedger
 from exatlas.orchestrator import Phase, events
+from exatlas.providers.runpod.fake import FakeRunPod
+from exatlas.transport.inprocess import InProcessTransport
 
 MACHINE = {"image": "img", "gpu": "l4", "cloud_type": "secure"}
 LEASE_S = 30.0
@@ -200,10 +202,10 @@ async def test_stop_and_start_work_anywhere_and_move_the_session(fleet, two, clo
     session = await one.spawn(**MACHINE, idle_ttl=900)
     stopped = await other.stop(session.id)
     assert (stopped.phase, stopped.limits) == (Phase.STOPPED, session.limits)
-    await clock.sleep(LEASE_S)
+    await clock.sleep(LEASE_S / 4 + 1)
     assert holders(fleet, session) == [other]
     assert (await one.start(session)).phase is Phase.ACTIVE
-    await clock.sleep(LEASE_S)
+    await clock.sleep(LEASE_S / 4 + 1)
     assert holders(fleet, session) == [one]
 
 
@@ -301,6 +303,67 @@ async def test_an_idle_time_goes_on_but_never_ends_too_soon(two, cloud, clock):
     assert cloud.rented == []
 
 
+async def test_the_latest_touch_of_a_dead_worker_may_not_have_been_written(two, cloud, clock):
+    one, _ = two
+    session = await one.spawn(**MACHINE, idle_ttl=600)
+    await clock.sleep(400)
+    await one.touch(session)
+    await clock.sleep(45)
+    await one.touch(session)
+    await clock.sleep(1)
+    await die(one)
+    await clock.sleep(590)
+    assert cloud.rented == [session.compute.id]
+    await clock.sleep(60)
+    assert cloud.rented == []
+
+
+async def test_every_worker_settles_its_own_doubts(two, cloud, clock, ledger):
+    _, other = two
+    cloud.fail_next("spawn_compute", TransportError("cut"), after_acting=True)
+    for _ in range(20):
+        cloud.fail_next("list_compute", TransportError("cut"))
+    with pytest.raises(AtlasError):
+        await other.spawn(**MACHINE, max_runtime=600)
+    cloud._faults._orders.clear()
+    (machine,) = cloud.rented
+    await clock.sleep(400)
+    assert [session.compute.id for session in await other.list()] == [machine]
+    await clock.sleep(600)
+    assert cloud.rented == []
+
+
+async def test_an_orphan_is_told_of_once(fleet, cloud, clock):
+    one = await fleet.worker()
+    await fleet.worker()
+    async with Atlas(cloud, clock=clock, env={}) as stranger:
+        await stranger.spawn_compute(**MACHINE)
+        await clock.sleep(2000)
+        (event,) = await read(one, 1, after=0)
+        assert type(event) is events.Orphaned
+        assert one._outbox.feed.last == 1
+
+
+async def test_a_rotated_key_takes_over_what_the_old_one_rented(clock, ledger):
+    fake = FakeRunPod(clock, api_key="rpa_OLDKEY0123456789")
+
+    def client():
+        transport = InProcessTransport(fake.handle)
+        options = {"credentials": {"runpod": fake.api_key}, "transport": transport, "clock": clock, "env": {}}
+        return Atlas("runpod", ledger=ledger, owner="tests", **options)
+
+    async with client() as old:
+        one = await Orchestrator(old).__aenter__()
+        session = await one.spawn(**MACHINE, max_runtime=3600)
+        await die(one)
+    fake.api_key = "rpa_NEWKEY0123456789"
+    async with client() as new, Orchestrator(new, reap_every=1e6) as other:
+        await clock.sleep(400)
+        assert session.id in other._roster
+        await clock.sleep(3300)
+    assert fake.rented() == []
+
+
 async def test_what_was_being_terminated_is_terminated_by_the_next(two, cloud, clock, ledger):
     one, _ = two
     session = await one.spawn(**MACHINE)
@@ -382,9 +445,10 @@ async def test_with_the_ledger_back_in_time_it_goes_on(fleet, two, cloud, clock)
     assert cloud.rented == []
 
 
-async def test_a_lone_worker_goes_on_when_its_ledger_comes_back(fleet, cloud, clock):
+@pytest.mark.parametrize("limit", ["idle_ttl", "max_runtime"])
+async def test_a_lone_worker_goes_on_when_its_ledger_comes_back(fleet, cloud, clock, limit):
     one = await fleet.worker()
-    session = await one.spawn(**MACHINE, idle_ttl=60)
+    session = await one.spawn(**MACHINE, **{limit: 60})
     one.wire.cut = True
     await clock.sleep(600)
     assert cloud.rented == [session.compute.id]
