@@ -364,6 +364,34 @@ async def test_a_rotated_key_takes_over_what_the_old_one_rented(clock, ledger):
     assert fake.rented() == []
 
 
+async def test_a_worker_with_another_account_loses_nothing(clock, ledger):
+    fakes = [FakeRunPod(clock, api_key=f"rpa_{name}KEY0123456789") for name in ("ONE", "TWO")]
+    clients = [
+        Atlas(
+            "runpod",
+            credentials={"runpod": fake.api_key},
+            transport=InProcessTransport(fake.handle),
+            clock=clock,
+            env={},
+            ledger=ledger,
+            owner="tests",
+        )
+        for fake in fakes
+    ]
+    one = await Orchestrator(clients[0]).__aenter__()
+    session = await one.spawn(**MACHINE, max_runtime=36000)
+    await die(one)
+    async with Orchestrator(clients[1]) as other:
+        await clock.sleep(3600)
+        assert (await other.info(session)).phase is Phase.ACTIVE
+    async with Orchestrator(clients[0]) as back:
+        await clock.sleep(60)
+        assert session.id in back._roster
+    assert fakes[0].rented() == []
+    for client in clients:
+        await client.aclose()
+
+
 async def test_what_was_being_terminated_is_terminated_by_the_next(two, cloud, clock, ledger):
     one, _ = two
     session = await one.spawn(**MACHINE)
