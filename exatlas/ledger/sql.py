@@ -54,7 +54,7 @@ class SqlLedger:
                 raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
             connection.execute(insert(launches).values(**row))
 
-        await self._do(work)
+        await self._do(work, _locking(launch.launch_id))
 
     async def advance(
         self, launch_id: str, to: LaunchState, at: datetime, /, *, expect: LaunchState | None = None, **facts: Any
@@ -70,7 +70,7 @@ class SqlLedger:
             connection.execute(change)
             return launch
 
-        return await self._do(work)
+        return await self._do(work, _locking(launch_id))
 
     async def get(self, launch_id: str, /) -> Launch | None:
         """See :class:`exatlas.Ledger`."""
@@ -108,12 +108,17 @@ class SqlLedger:
         """See :class:`exatlas.Ledger`."""
         await self._writer.aclose()
 
-    async def _do(self, work: Callable[[Connection], T]) -> T:
+    async def _do(self, work: Callable[[Connection], T], order: tuple[str, ...] = ()) -> T:
         """Do the work in a transaction, once the tables are there."""
         if not self._ready:
             await self._writer.do(migrate)
             self._ready = True
-        return await self._writer.do(work)
+        return await self._writer.do(work, order)
+
+
+def _locking(launch_id: str) -> tuple[str, ...]:
+    """The place in a transaction of work that locks one launch."""
+    return ("launch", launch_id)
 
 
 def _one(launch_id: str) -> Any:

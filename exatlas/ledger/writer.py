@@ -2,6 +2,9 @@
 
 All work runs in one thread of its own, batch by batch. Whoever comes while a batch is being committed goes into the
 next one, so under load batches grow by themselves, and a lone caller never waits for company.
+
+A transaction of PostgreSQL keeps the row locks it took until it ends. Two processes whose batches touch the same rows
+in different orders would wait for each other, so each batch is run in an order that all writers agree on.
 """
 
 import asyncio
@@ -24,6 +27,7 @@ LARGEST_BATCH = 500
 @frozen
 class _Piece:
     work: Callable[[Connection], Any]
+    order: tuple[str, ...]
     done: "asyncio.Future[Any]"
 
 
@@ -39,8 +43,13 @@ class GroupWriter:
         self.transactions = 0
         """How many were committed."""
 
-    async def do(self, work: Callable[[Connection], T]) -> T:
+    async def do(self, work: Callable[[Connection], T], order: tuple[str, ...] = ()) -> T:
         """Do the work inside a transaction, and return when that is durable.
+
+        Args:
+            work: Runs in the writer's thread. It locks rows of one `order` only.
+            order: Names what the work locks, as in ``("launch", launch_id)``; () for work that locks nothing. Within a
+                transaction work is done by rising order, and first come first served where that is equal.
 
         Cancelling gives up the wait, not the work: it may still be committed. Work that raises an error of ours must
         have changed nothing; it may run a second time, where others in its transaction failed.
@@ -51,7 +60,7 @@ class GroupWriter:
         if self._closed:
             raise LedgerError("the ledger is closed")
         done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Piece(work, done))
+        self._waiting.append(_Piece(work, order, done))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush(), name="exatlas ledger")
         return await done
@@ -70,6 +79,7 @@ class GroupWriter:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
+                batch.sort(key=lambda piece: piece.order)
                 ends = await loop.run_in_executor(self._thread, self._run, [piece.work for piece in batch])
                 for piece, end in zip(batch, ends, strict=True):
                     _settle(piece.done, end)

@@ -44,6 +44,43 @@ async def test_writes_that_wait_together_share_a_transaction(sql_url, a_launch):
     await ledger.aclose()
 
 
+@pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)
+async def test_two_writers_take_their_locks_in_the_same_order(sql_url, a_launch):
+    ids = [f"launch-{number:03}" for number in range(200)]
+    ledgers = [SqlLedger(sql_url), SqlLedger(sql_url)]
+    begun = [threading.Event(), threading.Event()]
+
+    def meet(own, other):
+        own.set()
+        other.wait()
+
+    await asyncio.gather(*(ledgers[0].intend(a_launch(launch_id)) for launch_id in ids))
+    await ledgers[1].find()
+    before = [ledger._writer.transactions for ledger in ledgers]
+    await asyncio.gather(
+        ledgers[0]._do(lambda _: meet(*begun)),
+        ledgers[1]._do(lambda _: meet(*reversed(begun))),
+        *(ledgers[0].advance(launch_id, LaunchState.CREATED, START) for launch_id in ids),
+        *(ledgers[1].advance(launch_id, LaunchState.CREATED, START) for launch_id in reversed(ids)),
+    )
+    # The victim of a deadlock would have started again, each piece in a transaction of its own.
+    assert [ledger._writer.transactions - was for ledger, was in zip(ledgers, before, strict=True)] == [1, 1]
+    for ledger in ledgers:
+        await ledger.aclose()
+
+
+async def test_work_is_done_in_order_and_else_as_it_came(tmp_path):
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    await ledger.find()
+    orders = [("launch", "b"), ("launch", "a"), (), ("budget", "z"), ("launch", "a")]
+    done = []
+    await asyncio.gather(
+        *(ledger._do(lambda _, place=(order, number): done.append(place), order) for number, order in enumerate(orders))
+    )
+    await ledger.aclose()
+    assert done == [((), 2), (("budget", "z"), 3), (("launch", "a"), 1), (("launch", "a"), 4), (("launch", "b"), 0)]
+
+
 @both
 async def test_closing_finishes_what_was_asked_for(sql_url, a_launch):
     ledger = SqlLedger(sql_url)
