@@ -7,23 +7,45 @@ cross between loop and thread otherwise, which costs more than the statement. Ne
 
 import sqlite3
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, TypeVar
+from decimal import Decimal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, insert, make_url, select, update
+from attrs import evolve
+from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select, text, update
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
 from exatlas.errors import ConfigError, ConflictError
+from exatlas.ledger import leases, outbox, purses
 from exatlas.ledger.memory import missing
 from exatlas.ledger.schema import launches, migrate
+from exatlas.ledger.wakeups import Wakeups
 from exatlas.ledger.writer import GroupWriter
+from exatlas.protocols import Clock
+from exatlas.records.budget import Hold, Shortfall
 from exatlas.records.launch import Launch, LaunchState
+from exatlas.records.lease import Standing
+from exatlas.records.outbox import Entry
 from exatlas.records.serial import structure, unstructure
 
+if TYPE_CHECKING:
+    from exatlas.ledger.notices import Notices
+
 T = TypeVar("T")
+
+NOTICES = "exatlas.ledger.notices"
+"""Imported late: it needs PostgreSQL's driver."""
+WORKERS = ("worker",)
+MIGRATION = ("",)
+"""Places in a transaction: after all launches, and before everything."""
+OFTEN_S = 1.0
+"""How often to look for entries of other processes where nobody says that there are some."""
+SELDOM_S = 5.0
+"""How often where somebody does: a notice may be lost."""
 
 BUSY_S = 30
 """How long an SQLite ledger waits for another process that writes to the same file."""
@@ -35,15 +57,27 @@ class SqlLedger:
     """Launches in a database: ``sqlite:///machines.db``, or ``postgresql://user@host/name``.
 
     Tables are made and migrated at the first use. SQLite runs in WAL mode with full synchronisation; every write is on
-    the disk before its call returns. Several processes may share either kind.
+    the disk before its call returns. Several processes may share either kind, and several hosts PostgreSQL. Belongs to
+    the event loop that first uses it.
+
+    Args:
+        url: Where it is.
+        clock: By which leases run out; without one, the database server's, or the host's for SQLite.
 
     Raises:
         ConfigError: the URL is wrong, or its driver is not installed.
     """
 
-    def __init__(self, url: str) -> None:
-        self._writer = GroupWriter(_engine(url))
+    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+        parsed = _parsed(url)
+        self._writer = GroupWriter(_engine(parsed))
         self._ready = False
+        self._clock = clock
+        self._wakeups = Wakeups()
+        self._notices: Notices | None = None
+        if parsed.get_backend_name() == "postgresql":
+            self._notices = import_module(NOTICES).Notices(parsed, self._wakeups.wake)
+        self._look_s = SELDOM_S if self._notices else OFTEN_S
 
     async def intend(self, launch: Launch, /) -> None:
         """See :class:`exatlas.Ledger`."""
@@ -52,12 +86,20 @@ class SqlLedger:
         def work(connection: Connection) -> None:
             if connection.execute(_one(launch.launch_id)).first() is not None:
                 raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
-            connection.execute(insert(launches).values(**row))
+            connection.execute(insert(launches).values(**row, worker=launch.worker))
 
         await self._do(work, _locking(launch.launch_id))
 
     async def advance(
-        self, launch_id: str, to: LaunchState, at: datetime, /, *, expect: LaunchState | None = None, **facts: Any
+        self,
+        launch_id: str,
+        to: LaunchState,
+        at: datetime,
+        /,
+        *,
+        expect: LaunchState | None = None,
+        worker: str | None = None,
+        **facts: Any,
     ) -> Launch:
         """See :class:`exatlas.Ledger`."""
 
@@ -65,9 +107,11 @@ class SqlLedger:
             row = connection.execute(_one(launch_id).with_for_update()).first()
             if row is None:
                 raise missing(launch_id)
-            launch = _launch_of(row).advanced(to, at, expect=expect, **facts)
+            launch = _launch_of(row).advanced(to, at, expect=expect, worker=worker, **facts)
             change = update(launches).where(launches.c.launch_id == launch_id).values(**_row_of(launch))
             connection.execute(change)
+            if launch.state.is_final:
+                leases.forget_touches(connection, launch_id)
             return launch
 
         return await self._do(work, _locking(launch_id))
@@ -89,10 +133,13 @@ class SqlLedger:
         provider: str | None = None,
         account: str | None = None,
         compute_id: str | None = None,
+        tenant: str | None = None,
+        user: str | None = None,
     ) -> list[Launch]:
         """See :class:`exatlas.Ledger`."""
         wanted = {"owner": owner, "provider": provider, "account": account, "compute_id": compute_id}
-        query = select(launches.c.record).order_by(launches.c.intended_at, launches.c.launch_id)
+        wanted |= {"tenant": tenant, "user": user}
+        query = select(launches.c.record, launches.c.worker).order_by(launches.c.intended_at, launches.c.launch_id)
         for name, value in wanted.items():
             if value is not None:
                 query = query.where(launches.c[name] == value)
@@ -104,16 +151,115 @@ class SqlLedger:
 
         return await self._do(work)
 
+    # ---- workers
+
+    async def enlist(self, worker: str, owner: str, lease_s: float, /) -> Standing:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: leases.enlist(to, self._now(to), worker, owner, lease_s), WORKERS)
+
+    async def renew(self, worker: str, /) -> Standing:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: leases.renew(to, self._now(to), worker), WORKERS)
+
+    async def bury(self, owner: str, /) -> frozenset[str]:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: leases.bury(to, self._now(to), owner), WORKERS)
+
+    async def claim(self, worker: str, most: int, /) -> list[Launch]:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: [_launch_of(row) for row in leases.claim(to, worker, most)], WORKERS)
+
+    async def seize(self, launch_id: str, worker: str, /) -> Launch:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: _launch_of(leases.seize(to, launch_id, worker)), _locking(launch_id))
+
+    async def leave(self, worker: str, /) -> None:
+        """See :class:`exatlas.Ledger`."""
+        await self._do(lambda to: leases.leave(to, worker), WORKERS)
+
+    async def touch(self, idle_s: Mapping[str, float], /) -> frozenset[str]:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: leases.touch(to, self._now(to), idle_s), WORKERS)
+
+    async def touched(self, launch_ids: Collection[str], /) -> Mapping[str, float]:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: leases.touched(to, self._now(to), list(launch_ids)))
+
+    # ---- outbox
+
+    async def publish(self, owner: str, entries: Sequence[Entry], keep: int, /) -> int:
+        """See :class:`exatlas.Ledger`."""
+        last = await self._do(lambda to: outbox.publish(to, owner, entries, keep), ("outbox", owner))
+        self._wakeups.wake(owner)
+        if self._notices:
+            self._notices.tell(owner)
+        return last
+
+    async def entries(self, owner: str, after: int, most: int, /) -> list[Entry]:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: outbox.read(to, owner, after, most))
+
+    async def last_entry(self, owner: str, /) -> int:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: outbox.last(to, owner))
+
+    async def await_entries(self, owner: str, after: int, within_s: float, /) -> None:
+        """See :class:`exatlas.Ledger`."""
+        if self._notices:
+            self._notices.listen()
+        until = time.monotonic() + within_s
+        while await self.last_entry(owner) <= after:
+            left = until - time.monotonic()
+            if left <= 0 or await self._wakeups.wait(owner, min(self._look_s, left)):
+                return
+
+    # ---- purses
+
+    async def hold(self, launch_id: str, holds: Sequence[Hold], /, *, settled: bool = False) -> Shortfall | None:
+        """See :class:`exatlas.Ledger`."""
+        order = ("purse", *sorted(hold.purse for hold in holds))
+        return await self._do(lambda to: purses.hold(to, launch_id, holds, settled), order)
+
+    async def held(self, names: Collection[str], /) -> Mapping[str, Decimal]:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: purses.held(to, names))
+
+    async def holds_of(self, launch_id: str, /) -> Mapping[str, Decimal]:
+        """See :class:`exatlas.Ledger`."""
+        return await self._do(lambda to: purses.holds_of(to, launch_id))
+
+    async def unsettled(self, owner: str, /) -> list[Launch]:
+        """See :class:`exatlas.Ledger`."""
+
+        def work(connection: Connection) -> list[Launch]:
+            ids = purses.unsettled(connection, owner)
+            return [_launch_of(connection.execute(_one(launch_id)).one()) for launch_id in ids]
+
+        return await self._do(work)
+
     async def aclose(self) -> None:
         """See :class:`exatlas.Ledger`."""
+        if self._notices:
+            await self._notices.aclose()
         await self._writer.aclose()
+
+    def _now(self, connection: Connection) -> float:
+        """Seconds since 1970, by the clock that all who share this database have in common."""
+        if self._clock is not None:
+            return self._clock.now().timestamp()
+        if connection.dialect.name == "postgresql":
+            return float(connection.execute(_SERVER_TIME).scalar_one())
+        return time.time()
 
     async def _do(self, work: Callable[[Connection], T], order: tuple[str, ...] = ()) -> T:
         """Do the work in a transaction, once the tables are there."""
         if not self._ready:
-            await self._writer.do(migrate)
+            await self._writer.do(migrate, MIGRATION)
             self._ready = True
         return await self._writer.do(work, order)
+
+
+_SERVER_TIME = text("SELECT extract(epoch FROM clock_timestamp())")
 
 
 def _locking(launch_id: str) -> tuple[str, ...]:
@@ -122,7 +268,7 @@ def _locking(launch_id: str) -> tuple[str, ...]:
 
 
 def _one(launch_id: str) -> Any:
-    return select(launches.c.record).where(launches.c.launch_id == launch_id)
+    return select(launches.c.record, launches.c.worker).where(launches.c.launch_id == launch_id)
 
 
 def _row_of(launch: Launch) -> dict[str, Any]:
@@ -135,25 +281,33 @@ def _row_of(launch: Launch) -> dict[str, Any]:
         "compute_id": launch.compute_id,
         "intended_at": launch.intended_at,
         "record": orjson.dumps(unstructure(launch)).decode(),
+        "tenant": launch.tenant,
+        "user": launch.user,
+        "is_session": bool(launch.session),
     }
 
 
-def _launch_of(row: Row[Any]) -> Launch:
-    return structure(orjson.loads(row.record), Launch)
+def _launch_of(row: Any) -> Launch:
+    return evolve(structure(orjson.loads(row.record), Launch), worker=row.worker)
 
 
-def _engine(url: str) -> Engine:
+def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-        if parsed.get_backend_name() == "sqlite":
-            return _sqlite(parsed)
-        if parsed.get_backend_name() == "postgresql":
-            return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_size=1, pool_pre_ping=True)
+        if parsed.get_backend_name() in ("sqlite", "postgresql"):
+            return parsed
     except (ArgumentError, NoSuchModuleError) as error:
         raise ConfigError(f"the ledger's URL is wrong: {type(error).__name__}") from None
+    raise ConfigError(f"a ledger is kept in sqlite or postgresql, not in {parsed.get_backend_name()!r}")
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        return _sqlite(url)
+    try:
+        return create_engine(url.set(drivername="postgresql+psycopg"), pool_size=1, pool_pre_ping=True)
     except ModuleNotFoundError as error:
         raise ConfigError(f"the ledger needs {error.name}: pip install 'exatlas[postgres]'") from error
-    raise ConfigError(f"a ledger is kept in sqlite or postgresql, not in {parsed.get_backend_name()!r}")
 
 
 def _sqlite(url: URL) -> Engine:
