@@ -168,13 +168,14 @@ class Orchestrator:
         for tracked in leaving:
             self._endings.end(tracked, "its orchestrator was left")
         await self._endings.all_done()
-        for loop in (renew, send, follow):
+        for loop in (renew, follow):
             loop.cancel()
         for tracked in leaving:
             if self._roster.holds(tracked):
                 _log.error("session %s could not be ended; others have to: it may be billing", tracked.session.id)
         await self._leave()
         await self._outbox.close()
+        send.cancel()
 
     async def _leave(self) -> None:
         """Let other workers have what is left."""

@@ -57,6 +57,8 @@ class Outbox:
         """That of the latest one that this worker has written."""
         self._marks: list[_Mark] = []
         self._work = asyncio.Event()
+        self._writing = asyncio.Lock()
+        """Whoever gives up a write does not know whether it was made, and must not be the one who repeats it."""
 
     async def open(self) -> None:
         """Begin with what comes next."""
@@ -106,7 +108,10 @@ class Outbox:
                 await self._clock.sleep(RETRY_S)
 
     async def close(self) -> None:
-        """Write and read what is left, as far as that goes at once, and let the readers end."""
+        """Write and read what is left, as far as that goes at once, and let the readers end.
+
+        While :meth:`send` still runs: a write of its own is waited for. Nobody may :meth:`follow` any more.
+        """
         try:
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._write_all()
@@ -118,18 +123,22 @@ class Outbox:
         self.feed.close()
 
     async def _write_all(self) -> None:
-        while self._waiting:
-            batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
-            before = self._written
-            self._number = last = await self._ledger.publish(self._owner, batch, self._kept)
-            # Some of them may have been given up while they were written after all.
-            for _ in range(len(batch) - (self._written - before)):
-                self._waiting.popleft()
-                self._written += 1
-            for mark in self._marks:
-                if mark.told <= self._written:
-                    _number(mark, last - (self._written - mark.told))
-            self._marks = [mark for mark in self._marks if not mark.number.done()]
+        async with self._writing:
+            while self._waiting:
+                await self._write_some()
+
+    async def _write_some(self) -> None:
+        batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
+        before = self._written
+        self._number = last = await self._ledger.publish(self._owner, batch, self._kept)
+        # Some of them may have been given up while they were written after all.
+        for _ in range(len(batch) - (self._written - before)):
+            self._waiting.popleft()
+            self._written += 1
+        for mark in self._marks:
+            if mark.told <= self._written:
+                _number(mark, last - (self._written - mark.told))
+        self._marks = [mark for mark in self._marks if not mark.number.done()]
 
     async def _catch_up(self) -> None:
         while page := await self._older(self.feed.last, PAGE):
