@@ -24,7 +24,7 @@ from exatlas import Atlas, Orchestrator
 from exatlas.errors import AtlasError
 from exatlas.ledger import SqlLedger
 
-AT_ONCE = 8
+AT_ONCE = 40
 
 def say(**what):
     print(json.dumps(what), flush=True)
