@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import orjson
-from sqlalchemy import URL, Connection, Engine, Row, create_engine, event, insert, make_url, select, update
+from sqlalchemy import URL, Connection, Engine, Row, bindparam, create_engine, event, make_url, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
@@ -29,6 +30,17 @@ BUSY_S = 30
 """How long an SQLite ledger waits for another process that writes to the same file."""
 BUSY_STEP_S = 0.02
 """How long between two looks, where SQLite does not wait by itself."""
+
+# Made once: to build a statement costs several times what it costs to run it.
+_WHICH = launches.c.launch_id == bindparam("which")
+_READ = select(launches.c.record).where(_WHICH)
+_LOCK = _READ.with_for_update()
+_CHANGE = update(launches).where(_WHICH)
+_ADD = {
+    name: insert(launches).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
+    for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
+}
+"""Writes nothing where the launch is there: an error would fail a whole transaction of PostgreSQL."""
 
 
 class SqlLedger:
@@ -50,9 +62,8 @@ class SqlLedger:
         row = _row_of(launch)
 
         def work(connection: Connection) -> None:
-            if connection.execute(_one(launch.launch_id)).first() is not None:
+            if not connection.execute(_ADD[connection.dialect.name], row).rowcount:
                 raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
-            connection.execute(insert(launches).values(**row))
 
         await self._do(work, _locking(launch.launch_id))
 
@@ -62,12 +73,11 @@ class SqlLedger:
         """See :class:`exatlas.Ledger`."""
 
         def work(connection: Connection) -> Launch:
-            row = connection.execute(_one(launch_id).with_for_update()).first()
+            row = connection.execute(_LOCK, {"which": launch_id}).first()
             if row is None:
                 raise missing(launch_id)
             launch = _launch_of(row).advanced(to, at, expect=expect, **facts)
-            change = update(launches).where(launches.c.launch_id == launch_id).values(**_row_of(launch))
-            connection.execute(change)
+            connection.execute(_CHANGE, {"which": launch_id, **_row_of(launch)})
             return launch
 
         return await self._do(work, _locking(launch_id))
@@ -76,7 +86,7 @@ class SqlLedger:
         """See :class:`exatlas.Ledger`."""
 
         def work(connection: Connection) -> Launch | None:
-            row = connection.execute(_one(launch_id)).first()
+            row = connection.execute(_READ, {"which": launch_id}).first()
             return None if row is None else _launch_of(row)
 
         return await self._do(work)
@@ -119,10 +129,6 @@ class SqlLedger:
 def _locking(launch_id: str) -> tuple[str, ...]:
     """The place in a transaction of work that locks one launch."""
     return ("launch", launch_id)
-
-
-def _one(launch_id: str) -> Any:
-    return select(launches.c.record).where(launches.c.launch_id == launch_id)
 
 
 def _row_of(launch: Launch) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import create_engine, text
 
-from exatlas.errors import ConfigError, LedgerError
+from exatlas.errors import ConfigError, ConflictError, LedgerError
 from exatlas.ledger import SqlLedger
 from exatlas.ledger.schema import MIGRATIONS
 from exatlas.ledger.sql import _switch_to_wal
@@ -65,6 +65,22 @@ async def test_two_writers_take_their_locks_in_the_same_order(sql_url, a_launch)
     )
     # The victim of a deadlock would have started again, each piece in a transaction of its own.
     assert [ledger._writer.transactions - was for ledger, was in zip(ledgers, before, strict=True)] == [1, 1]
+    for ledger in ledgers:
+        await ledger.aclose()
+
+
+@both
+async def test_two_who_intend_the_same_launch_fail_nobody_else(sql_url, a_launch):
+    ledgers = [SqlLedger(sql_url), SqlLedger(sql_url)]
+    for ledger in ledgers:
+        await ledger.find()
+    before = [ledger._writer.transactions for ledger in ledgers]
+    shared = [ledger.intend(a_launch("shared")) for ledger in ledgers]
+    own = [ledger.intend(a_launch(f"own-{number}")) for number, ledger in enumerate(ledgers)]
+    ends = await asyncio.gather(*shared, *own, return_exceptions=True)
+    assert [type(end) for end in ends if end] == [ConflictError]
+    assert [launch.launch_id for launch in await ledgers[0].find()] == ["own-0", "own-1", "shared"]
+    assert ledgers[1]._writer.transactions - before[1] == 1
     for ledger in ledgers:
         await ledger.aclose()
 
