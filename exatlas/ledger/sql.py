@@ -11,18 +11,15 @@ from collections.abc import Callable, Collection
 from datetime import datetime
 from typing import Any, TypeVar
 
-import orjson
-from sqlalchemy import URL, Connection, Engine, Row, bindparam, create_engine, event, make_url, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
-from exatlas.errors import ConfigError, ConflictError
-from exatlas.ledger.memory import missing
+from exatlas.errors import ConfigError
+from exatlas.ledger.pages import READ, Intent, Step, launch_of, write
 from exatlas.ledger.schema import launches, migrate
 from exatlas.ledger.writer import GroupWriter
 from exatlas.records.launch import Launch, LaunchState
-from exatlas.records.serial import structure, unstructure
 
 T = TypeVar("T")
 
@@ -31,23 +28,12 @@ BUSY_S = 30
 BUSY_STEP_S = 0.02
 """How long between two looks, where SQLite does not wait by itself."""
 
-# Made once: to build a statement costs several times what it costs to run it.
-_WHICH = launches.c.launch_id == bindparam("which")
-_READ = select(launches.c.record).where(_WHICH)
-_LOCK = _READ.with_for_update()
-_CHANGE = update(launches).where(_WHICH)
-_ADD = {
-    name: insert(launches).on_conflict_do_nothing().execution_options(preserve_rowcount=True)
-    for name, insert in (("sqlite", sqlite.insert), ("postgresql", postgresql.insert))
-}
-"""Writes nothing where the launch is there: an error would fail a whole transaction of PostgreSQL."""
-
 
 class SqlLedger:
     """Launches in a database: ``sqlite:///machines.db``, or ``postgresql://user@host/name``.
 
-    Tables are made and migrated at the first use. SQLite runs in WAL mode with full synchronisation; every write is on
-    the disk before its call returns. Several processes may share either kind.
+    Tables are made and migrated at the first use. SQLite (3.35 or newer) runs in WAL mode with full synchronisation;
+    every write is on the disk before its call returns. Several processes may share either kind.
 
     Raises:
         ConfigError: the URL is wrong, or its driver is not installed.
@@ -59,35 +45,20 @@ class SqlLedger:
 
     async def intend(self, launch: Launch, /) -> None:
         """See :class:`exatlas.Ledger`."""
-        row = _row_of(launch)
-
-        def work(connection: Connection) -> None:
-            if not connection.execute(_ADD[connection.dialect.name], row).rowcount:
-                raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
-
-        await self._do(work, _locking(launch.launch_id))
+        await self._write(Intent(launch))
 
     async def advance(
         self, launch_id: str, to: LaunchState, at: datetime, /, *, expect: LaunchState | None = None, **facts: Any
     ) -> Launch:
         """See :class:`exatlas.Ledger`."""
-
-        def work(connection: Connection) -> Launch:
-            row = connection.execute(_LOCK, {"which": launch_id}).first()
-            if row is None:
-                raise missing(launch_id)
-            launch = _launch_of(row).advanced(to, at, expect=expect, **facts)
-            connection.execute(_CHANGE, {"which": launch_id, **_row_of(launch)})
-            return launch
-
-        return await self._do(work, _locking(launch_id))
+        return await self._write(Step(launch_id, to, at, expect, facts))
 
     async def get(self, launch_id: str, /) -> Launch | None:
         """See :class:`exatlas.Ledger`."""
 
         def work(connection: Connection) -> Launch | None:
-            row = connection.execute(_READ, {"which": launch_id}).first()
-            return None if row is None else _launch_of(row)
+            record = connection.scalar(READ, {"which": launch_id})
+            return None if record is None else launch_of(record)
 
         return await self._do(work)
 
@@ -110,7 +81,7 @@ class SqlLedger:
             query = query.where(launches.c.state.in_([state.value for state in states]))
 
         def work(connection: Connection) -> list[Launch]:
-            return [_launch_of(row) for row in connection.execute(query)]
+            return [launch_of(record) for record in connection.scalars(query)]
 
         return await self._do(work)
 
@@ -118,34 +89,21 @@ class SqlLedger:
         """See :class:`exatlas.Ledger`."""
         await self._writer.aclose()
 
+    async def _write(self, item: Intent | Step) -> Launch:
+        """Write to one launch, together with whatever else is written to launches in its transaction."""
+        await self._migrated()
+        launch: Launch = await self._writer.join(write, item, ("launch", item.launch_id))
+        return launch
+
     async def _do(self, work: Callable[[Connection], T], order: tuple[str, ...] = ()) -> T:
         """Do the work in a transaction, once the tables are there."""
+        await self._migrated()
+        return await self._writer.do(work, order)
+
+    async def _migrated(self) -> None:
         if not self._ready:
             await self._writer.do(migrate)
             self._ready = True
-        return await self._writer.do(work, order)
-
-
-def _locking(launch_id: str) -> tuple[str, ...]:
-    """The place in a transaction of work that locks one launch."""
-    return ("launch", launch_id)
-
-
-def _row_of(launch: Launch) -> dict[str, Any]:
-    return {
-        "launch_id": launch.launch_id,
-        "owner": launch.owner,
-        "provider": launch.provider,
-        "account": launch.account,
-        "state": launch.state.value,
-        "compute_id": launch.compute_id,
-        "intended_at": launch.intended_at,
-        "record": orjson.dumps(unstructure(launch)).decode(),
-    }
-
-
-def _launch_of(row: Row[Any]) -> Launch:
-    return structure(orjson.loads(row.record), Launch)
 
 
 def _engine(url: str) -> Engine:
