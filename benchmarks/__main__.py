@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.kept import FULL, Kept, collect, load, save
+from benchmarks.kept import FULL, Kept, collect, load, merged, save
 from benchmarks.plan import Step, steps
 from benchmarks.postgres import programs
 from benchmarks.report import README, in_readme, table, verdicts
@@ -24,8 +24,8 @@ def main() -> None:
     kept = _measure(chosen)
     if wanted.json:
         save(kept, wanted.json)
-    elif not wanted.quick and not wanted.groups:
-        save(kept, FULL)
+    elif wanted.merge or not (wanted.quick or wanted.groups):
+        save(merged(load(FULL), kept) if wanted.merge else kept, FULL)
         _write_readme(load(FULL))
     missed = [(result, row, verdict) for result, row, verdict in verdicts(kept.results) if not verdict.met]
     for result, row, verdict in missed:
@@ -43,10 +43,15 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"only these: {', '.join(GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="one round with small numbers, in under a minute")
     parser.add_argument("--json", type=Path, metavar="PATH", help="keep the numbers here instead")
+    parser.add_argument(
+        "--merge", action="store_true", help="renew these groups in the kept numbers and the README's tables"
+    )
     parser.add_argument("--readme", action="store_true", help="only write the README's tables from the kept numbers")
     wanted = parser.parse_args()
     if unknown := set(wanted.groups) - set(GROUPS):
         parser.error(f"no group {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    if wanted.merge and (wanted.quick or wanted.json):
+        parser.error("--merge renews the kept numbers, which are of a full run")
     return wanted
 
 
