@@ -88,6 +88,7 @@ _HOMES = {
         "StreamOpened",
         "StreamRecord",
     ),
+    "exatlas.orchestrator.budget": ("Budget",),
     "exatlas.orchestrator.orchestrator": ("Orchestrator",),
     "exatlas.orchestrator.session": ("Session",),
     "exatlas.protocols": (

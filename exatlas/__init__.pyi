@@ -74,6 +74,7 @@ from exatlas.messages import (
     StreamOpened as StreamOpened,
     StreamRecord as StreamRecord,
 )
+from exatlas.orchestrator.budget import Budget as Budget
 from exatlas.orchestrator.orchestrator import Orchestrator as Orchestrator
 from exatlas.orchestrator.session import Session as Session
 from exatlas.protocols import (
@@ -127,6 +128,7 @@ __all__ = [
     "AtlasError",
     "AttemptEnd",
     "AuthHandle",
+    "Budget",
     "BudgetError",
     "Capability",
     "CleanupError",

@@ -10,8 +10,8 @@ from exatlas.client.atlas import Atlas
 from exatlas.client.spawning import terminate_surely
 from exatlas.errors import AtlasError, LeaseLostError, NotFoundError
 from exatlas.orchestrator import events, policy
-from exatlas.orchestrator.budgets import Budgets
 from exatlas.orchestrator.events import Event
+from exatlas.orchestrator.funding import Funding
 from exatlas.orchestrator.policy import Breach
 from exatlas.orchestrator.roster import Roster, Written
 from exatlas.orchestrator.session import Phase
@@ -37,22 +37,22 @@ Ending = asyncio.Task[Exception | None]
 class Endings:
     """Terminations in progress."""
 
-    def __init__(self, atlas: Atlas, roster: Roster, touches: Touches, budgets: Budgets) -> None:
+    def __init__(self, atlas: Atlas, roster: Roster, touches: Touches, funding: Funding) -> None:
         self._atlas = atlas
         self._roster = roster
         self._touches = touches
-        self._budgets = budgets
+        self._funding = funding
         self._tasks: dict[str, Ending] = {}
 
     def __contains__(self, session_id: str) -> bool:
         return session_id in self._tasks
 
-    def end(self, tracked: Tracked, reason: str, breach: Breach | None = None) -> Ending:
+    def end(self, tracked: Tracked, reason: str, breach: Breach | None = None, *, budget: str | None = None) -> Ending:
         """End a session, unless that is being done already."""
         session_id = tracked.session.id
         task = self._tasks.get(session_id)
         if task is None:
-            task = asyncio.create_task(self._end(tracked, reason, breach), name=f"exatlas session {session_id}")
+            task = asyncio.create_task(self._end(tracked, reason, breach, budget), name=f"exatlas session {session_id}")
             self._tasks[session_id] = task
             task.add_done_callback(lambda _: self._tasks.pop(session_id, None))
         return task
@@ -68,7 +68,7 @@ class Endings:
             task.cancel()
             self._roster.timers.set(session_id, RETRY_S)
 
-    async def _end(self, tracked: Tracked, reason: str, breach: Breach | None) -> Exception | None:
+    async def _end(self, tracked: Tracked, reason: str, breach: Breach | None, budget: str | None) -> Exception | None:
         roster, session = self._roster, tracked.session
         if breach is Breach.IDLE and not await self._is_idle(tracked):
             return None
@@ -76,8 +76,8 @@ class Endings:
         if await roster.write(tracked, LaunchState.TERMINATING, reason=reason) is Written.LEAVE:
             return LeaseLostError(f"session {session.id} is looked after by another worker")
         if breach is not None:
-            cost = {"cost_usd": session.cost_usd(roster.now)} if breach is Breach.BUDGET else {}
-            roster.about(session, _KINDS[breach], **cost)
+            spent = {"cost_usd": session.cost_usd(roster.now), "budget": budget} if breach is Breach.BUDGET else {}
+            roster.about(session, _KINDS[breach], **spent)
         roster.about(session, events.Terminating, reason=reason)
         failure = await self._terminate(tracked)
         if not roster.holds(tracked):
@@ -98,6 +98,16 @@ class Endings:
             self._roster.about(session, events.Terminated, cost_usd=session.cost_usd(self._roster.now))
         else:
             self._roster.about(session, events.Lost)
+        await self.settle(session.id)
+
+    async def settle(self, session_id: str) -> None:
+        """Give its budgets back what it did not spend; where that cannot be now, a later round does it."""
+        try:
+            launch = await self._roster.ledger.get(session_id)
+            if launch is not None and launch.state.is_final:
+                await self._funding.settle(launch, self._roster.now)
+        except Exception:  # noqa: BLE001 - supervised boundary: a ledger is the user's, and may come back
+            _log.warning("the budgets of session %s are not settled yet", session_id, exc_info=True)
 
     async def _is_idle(self, tracked: Tracked) -> bool:
         """Whether no worker has seen it used. Where it was, or that cannot be told, it is asked again later."""

@@ -81,9 +81,11 @@ class DeadlineReached(Event):
 
 @frozen(kw_only=True)
 class BudgetExhausted(Event):
-    """It has cost as much as it may."""
+    """It has cost as much as it may, or as much as somebody's budget had for it."""
 
     cost_usd: Decimal
+    budget: str | None = None
+    """Whose budget, in words; None for the session's own limit."""
 
 
 @frozen(kw_only=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -25,10 +25,12 @@ from exatlas.errors import (
 )
 from exatlas.ledger import MemoryLedger
 from exatlas.orchestrator import events, policy
-from exatlas.orchestrator.budgets import Budgets
+from exatlas.orchestrator.allowance import Allowances
+from exatlas.orchestrator.budget import Budget, BudgetState
 from exatlas.orchestrator.endings import Endings
 from exatlas.orchestrator.events import Event
 from exatlas.orchestrator.feed import KEPT, Whose
+from exatlas.orchestrator.funding import Funding
 from exatlas.orchestrator.lease import RENEWALS, Lease
 from exatlas.orchestrator.outbox import Outbox
 from exatlas.orchestrator.reaper import Reaped, Reaper
@@ -44,6 +46,8 @@ from exatlas.records import checks
 from exatlas.records.compute import ComputeRequest
 from exatlas.records.launch import Launch, LaunchState
 
+STRETCH_S = 600.0
+"""For how long ahead a session without a bound of its own holds what it will cost, at least."""
 ELSEWHERE_S = (0.1, 0.3, 1.0, *[2.0] * 30)
 """Waits between looks at a session that another worker is ending."""
 
@@ -81,6 +85,7 @@ class Orchestrator:
         reap_every: Between two runs of :meth:`reap`, by the eldest worker.
         grace: How long a launch has to stand still, and an orphan to be seen, before the reaper acts.
         lease: How long a worker may be silent before the others take over its sessions.
+        budgets: What tenants and users may spend. All workers of an owner should have the same.
         all_marked: Every machine with a launch id in these accounts is this owner's: the reaper then terminates those
             that the ledger does not know. Without it they are only told of.
         events_kept: How many events can be read again.
@@ -98,12 +103,19 @@ class Orchestrator:
         reap_every: float | timedelta = 300.0,
         grace: float | timedelta = 300.0,
         lease: float | timedelta = 30.0,
+        budgets: Iterable[Budget] = (),
         all_marked: bool = False,
         events_kept: int = KEPT,
     ) -> None:
         spans = {"poll_every": poll_every, "reap_every": reap_every, "grace": grace, "lease": lease}
         lengths = {name: arguments.seconds("Orchestrator", span, name) or 0.0 for name, span in spans.items()}
-        arguments.check("Orchestrator", all_marked=checks.flag(all_marked), events_kept=checks.whole(1)(events_kept))
+        budgets = tuple(budgets)
+        arguments.check(
+            "Orchestrator",
+            all_marked=checks.flag(all_marked),
+            events_kept=checks.whole(1)(events_kept),
+            budgets=None if all(isinstance(one, Budget) for one in budgets) else "expected exatlas.Budget records",
+        )
         if ledger is not None or atlas.ledger is None:
             atlas.keep_books(ledger or MemoryLedger(atlas.clock))
         if atlas.ledger is None:
@@ -116,11 +128,14 @@ class Orchestrator:
         self._outbox = Outbox(self._ledger, atlas.owner, self._clock, events_kept)
         self._roster = roster = Roster(self._ledger, self._clock, self._lease, self._outbox, self._on_time)
         self._touches = Touches(self._ledger, self._clock, atlas.owner)
-        self._endings = Endings(atlas, roster, self._touches, Budgets())
-        self._sightings = Sightings(roster, self._endings)
+        stretch = timedelta(seconds=max(STRETCH_S, 2 * lengths["poll_every"]))
+        self._funding = Funding(budgets, self._ledger, atlas.owner, stretch)
+        self._endings = Endings(atlas, roster, self._touches, self._funding)
+        self._allowances = Allowances(self._funding, roster, self._endings)
+        self._sightings = Sightings(roster, self._endings, self._allowances)
         self._watch = Watch(atlas, self._sightings.seen, self._sightings.absent)
-        self._takeover = Takeover(atlas, roster, self._endings, self._touches)
-        self._spawning = Spawning(atlas, roster, self._endings, self._sightings)
+        self._takeover = Takeover(atlas, roster, self._endings, self._allowances)
+        self._spawning = Spawning(atlas, roster, self._endings, self._sightings, self._funding, self._allowances)
         grace_span = timedelta(seconds=lengths["grace"])
         self._reaper = Reaper(atlas, roster, self._spawning, self._takeover, self._watch, grace_span, all_marked)
         self._group = asyncio.TaskGroup()
@@ -163,6 +178,7 @@ class Orchestrator:
         timers, send, follow, renew, *others = self._loops
         for loop in (timers, *others):
             loop.cancel()
+        self._allowances.stop()
         await self._spawning.close()
         leaving = [tracked for tracked in self._roster if not tracked.session.keep_on_exit]
         for tracked in leaving:
@@ -212,7 +228,11 @@ class Orchestrator:
         Costs, raises and may be cancelled as `spawn_compute` does.
 
         Raises:
-            UnsupportedError: a cost limit was given, and the cloud tells no price. The machine was terminated.
+            BudgetError: a budget of the tenant or the user has too little left; it says which, and how much is left.
+                Nothing was rented, but for a machine whose price turned out higher than its catalogue says: it was
+                terminated.
+            UnsupportedError: a cost limit was given, or there is a budget, and the cloud tells no price. The machine
+                was terminated, or none was rented.
             LedgerError: the ledger is away; nothing was rented, or it was terminated.
             ConfigError: the orchestrator is not open, or was left meanwhile; then the machine was terminated.
         """
@@ -329,6 +349,10 @@ class Orchestrator:
         elif failure is not None:
             raise failure
 
+    async def budgets(self, *, tenant: str | None = None, user: str | None = None) -> Sequence[BudgetState]:
+        """What the budgets of a tenant, or of a user (of a tenant), have left now. A read of the ledger."""
+        return await self._funding.left(tenant, user, self._roster.now)
+
     def events(
         self, *, session: str | Session | None = None, tenant: str | None = None, after: int | None = None
     ) -> AsyncGenerator[Event, None]:
@@ -365,10 +389,12 @@ class Orchestrator:
             self._endings.end(tracked, "it is still there")
             return
         reached = policy.breach(tracked.session, self._roster.now)
-        if reached is None:
-            self._roster.schedule(tracked)
-        else:
+        if reached is not None:
             self._endings.end(tracked, f"its limit was reached: {reached.value}", reached)
+        elif tracked.funded_until is not None and self._roster.now >= tracked.funded_until:
+            self._allowances.ask(tracked)
+        else:
+            self._roster.schedule(tracked)
 
     async def _renew(self) -> None:
         """Say that this worker lives, and take what nobody looks after."""
@@ -389,6 +415,7 @@ class Orchestrator:
     def _let_go(self) -> None:
         """Hands off everything, at once."""
         self._lease.give_up()
+        self._allowances.stop()
         self._endings.stop()
         self._roster.unclear.clear()
         for tracked in self._roster:
@@ -399,6 +426,7 @@ class Orchestrator:
             await self._watch.look(self._roster)
             if self._roster.unclear:
                 await self._reaper.settle()
+            await self._funding.settle_ended(self._roster.now)
 
     async def _reap(self) -> None:
         if self._lease.held and self._lease.eldest:

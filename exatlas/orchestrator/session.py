@@ -35,7 +35,8 @@ def as_money(value: Any) -> Any:
         return value
 
 
-def _money(value: object) -> str | None:
+def money(value: object) -> str | None:
+    """The rule for an amount to spend."""
     if isinstance(value, Decimal) and value.is_finite() and value > 0:
         return None
     return f"expected a positive amount of dollars, {checks.given(value)}"
@@ -53,7 +54,7 @@ class Limits:
         default=None, converter=checks.as_span, metadata=rule(checks.optional(checks.positive_span))
     )
     """How long it lives at all, stopped or not, from the moment its machine was rented."""
-    max_cost_usd: Decimal | None = field(default=None, converter=as_money, metadata=rule(checks.optional(_money)))
+    max_cost_usd: Decimal | None = field(default=None, converter=as_money, metadata=rule(checks.optional(money)))
     """How much it may cost, by the prices that its cloud has told."""
 
     def __attrs_post_init__(self) -> None:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from attrs import evolve
 
 from exatlas.orchestrator import events
+from exatlas.orchestrator.allowance import Allowances
 from exatlas.orchestrator.endings import Endings
 from exatlas.orchestrator.roster import Roster, Written
 from exatlas.orchestrator.session import Phase, Session, compute_to_json, phase_of
@@ -16,9 +17,10 @@ from exatlas.records.launch import LaunchState, RateSegment
 class Sightings:
     """Compares what is seen with what was known, writes down what is new, and tells it."""
 
-    def __init__(self, roster: Roster, endings: Endings) -> None:
+    def __init__(self, roster: Roster, endings: Endings, allowances: Allowances) -> None:
         self._roster = roster
         self._endings = endings
+        self._allowances = allowances
 
     async def seen(self, tracked: Tracked, machine: Compute) -> None:
         """A machine is there, and like this."""
@@ -32,6 +34,8 @@ class Sightings:
             return
         if after.rates != before.rates or after.phase is not before.phase:
             roster.schedule(tracked)
+        if after.rates != before.rates:
+            self._allowances.ask(tracked)
         if _is_news(before, after) and await self._write(tracked, after) is Written.LEAVE:
             return
         if machine.status is not before.compute.status:

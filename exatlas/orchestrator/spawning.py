@@ -1,6 +1,7 @@
 """How a session begins: a machine with its limits, written down before it is rented and looked after from then on."""
 
 import asyncio
+from decimal import Decimal
 from typing import Any
 
 from attrs import frozen
@@ -8,10 +9,13 @@ from attrs import frozen
 from exatlas.cancellation import outlive
 from exatlas.client.atlas import Atlas
 from exatlas.client.bookkeeping import Tags, first_rate
-from exatlas.errors import ConfigError, LedgerError, UnsupportedError
+from exatlas.errors import BudgetError, ConfigError, LedgerError, UnsupportedError
 from exatlas.launch import new_launch_id
 from exatlas.orchestrator import events
+from exatlas.orchestrator.allowance import Allowances
 from exatlas.orchestrator.endings import Endings
+from exatlas.orchestrator.estimate import Estimates
+from exatlas.orchestrator.funding import Funding
 from exatlas.orchestrator.roster import Roster
 from exatlas.orchestrator.session import Limits, Session, compute_to_json, to_json
 from exatlas.orchestrator.sightings import Sightings
@@ -35,10 +39,21 @@ class Wish:
 class Spawning:
     """Spawns in progress."""
 
-    def __init__(self, atlas: Atlas, roster: Roster, endings: Endings, sightings: Sightings) -> None:
+    def __init__(
+        self,
+        atlas: Atlas,
+        roster: Roster,
+        endings: Endings,
+        sightings: Sightings,
+        funding: Funding,
+        allowances: Allowances,
+    ) -> None:
         self._atlas = atlas
         self._roster = roster
         self._endings = endings
+        self._funding = funding
+        self._allowances = allowances
+        self._estimates = Estimates(atlas, roster.clock)
         self._sightings = sightings
         self._marks: set[str] = set()
         self._none = asyncio.Event()
@@ -84,6 +99,8 @@ class Spawning:
             roster.tell(events.SpawnFailed, **whose, reason=reason)
             # There may be a machine in spite of all.
             self._roster.unclear.add(mark)
+            if isinstance(error, Exception):
+                await self._endings.settle(mark)
             raise
         session = self._begun(wish, mark, compute)
         if roster.lease.name != worker:
@@ -91,8 +108,8 @@ class Spawning:
             return session
         tracked = roster.track(session, wish.options)
         roster.about(session, events.Created, compute_id=compute.id)
-        await self._check(tracked)
         try:
+            await self._check(tracked)
             await self._sightings.seen(tracked, compute)
         except asyncio.CancelledError:
             await self._refuse(tracked, "its spawn was cancelled")
@@ -100,6 +117,12 @@ class Spawning:
         return tracked.session
 
     def _tags(self, wish: Wish, mark: str, worker: str) -> Tags:
+        async def admit() -> None:
+            now = self._roster.now
+            if self._funding.concerns(wish.tenant, wish.user, now):
+                price = await self._estimates.usd_per_hour(wish.request, wish.options)
+                await self._funding.reserve(mark, wish.tenant, wish.user, wish.limits, price, self._roster.now)
+
         def facts(compute: Compute) -> dict[str, Any]:
             now = self._roster.now
             return {"created_at": now, "rates": first_rate(compute, now), "machine": compute_to_json(compute)}
@@ -110,6 +133,7 @@ class Spawning:
             tenant=wish.tenant,
             session=to_json(wish.limits, keep_on_exit=wish.keep_on_exit),
             worker=worker,
+            admit=admit,
             facts=facts,
         )
 
@@ -133,13 +157,34 @@ class Spawning:
         if self._closed:
             await self._refuse(tracked, "the orchestrator was left while the machine was rented")
             raise ConfigError("the orchestrator was left while the machine was rented", operation="spawn")
-        if session.limits.max_cost_usd is not None and not session.rates:
-            await self._refuse(tracked, "it has a cost limit and no price")
+        has_budget = self._funding.concerns(session.tenant, session.user, self._roster.now)
+        if not session.rates and (session.limits.max_cost_usd is not None or has_budget):
+            await self._refuse(tracked, "what it may cost is limited, and it has no price")
             raise UnsupportedError(
-                "max_cost_usd needs a price, and the cloud tells none for this machine; it was terminated",
+                "max_cost_usd and budgets need a price, and the cloud tells none for this machine; it was terminated",
                 provider=session.compute.provider,
                 operation="spawn",
             )
+        if has_budget:
+            await self._fund(tracked)
+
+    async def _fund(self, tracked: Tracked) -> None:
+        """Hold what the machine needs by its real price, which may be more than was thought."""
+        try:
+            funds = await self._allowances.fund(tracked)
+        except LedgerError:
+            await self._refuse(tracked, "its budget cannot be asked")
+            raise
+        if funds.exhausted is None:
+            return
+        await self._refuse(tracked, f"the budget of {funds.exhausted} is spent")
+        price = tracked.session.rates[-1].usd_per_hour
+        raise BudgetError(
+            f"the budget of {funds.exhausted} has nothing left for a machine of {price} USD an hour; it was terminated",
+            budget=funds.exhausted,
+            left_usd=Decimal(0),
+            operation="spawn",
+        )
 
     async def _refuse(self, tracked: Tracked, reason: str) -> None:
         """End a session that nobody was given, although its caller may be cancelled."""

@@ -7,10 +7,11 @@ from attrs import evolve
 from exatlas.client.atlas import Atlas
 from exatlas.errors import AtlasError, NotFoundError, ValidationError
 from exatlas.orchestrator import events
+from exatlas.orchestrator.allowance import Allowances
 from exatlas.orchestrator.endings import Endings
 from exatlas.orchestrator.roster import Roster
 from exatlas.orchestrator.session import Phase, compute_to_json, session_of
-from exatlas.orchestrator.touches import OWN_S, Touches
+from exatlas.orchestrator.touches import OWN_S
 from exatlas.orchestrator.watch import Tracked
 from exatlas.records.launch import Launch, LaunchState
 from exatlas.records.recovery import Recovered
@@ -24,11 +25,11 @@ _log = logging.getLogger("exatlas.orchestrator")
 class Takeover:
     """Brings sessions here."""
 
-    def __init__(self, atlas: Atlas, roster: Roster, endings: Endings, touches: Touches) -> None:
+    def __init__(self, atlas: Atlas, roster: Roster, endings: Endings, allowances: Allowances) -> None:
         self._atlas = atlas
         self._roster = roster
         self._endings = endings
-        self._touches = touches
+        self._allowances = allowances
 
     async def claim(self) -> None:
         """Take everything that nobody looks after.
@@ -64,7 +65,9 @@ class Takeover:
         session = session_of(taken, roster.now, _at_most(idle))
         if session is None:
             raise NotFoundError(f"there is no session {session_id!r}, or it has ended")
-        return roster.find(session_id) or roster.track(session, {"provider": launch.provider})
+        tracked = roster.find(session_id) or roster.track(session, {"provider": launch.provider})
+        self._allowances.ask(tracked)
+        return tracked
 
     async def adopt(self, one: Recovered) -> None:
         """Make a session of a launch that a settling has cleared up."""
@@ -97,6 +100,8 @@ class Takeover:
         self._roster.about(session, events.Adopted, compute_id=session.compute.id)
         if session.phase is Phase.ENDING:
             self._endings.end(tracked, "it was asked to go")
+        else:
+            self._allowances.ask(tracked)
         return tracked
 
     async def _is_ours(self, launch: Launch) -> bool:

@@ -51,6 +51,8 @@ class Machine:
     """When the meter was last switched on; None while stopped or gone."""
     billed: timedelta = timedelta(0)
     """What the meter counted before that."""
+    charged_usd: Decimal = Decimal(0)
+    """What that has cost, by the prices of its time."""
     ended: bool = False
     failed: bool = False
     lines: list[LogLine] = field(factory=list)
@@ -83,9 +85,19 @@ class Machine:
 
     def switch_off(self, now: datetime) -> None:
         """Stop the meter."""
+        self._count(now)
+        self.on_since = None
+
+    def reprice(self, usd_per_hour: Decimal, now: datetime) -> None:
+        """Bill another price from now on."""
+        self._count(now)
+        self.usd_per_hour = usd_per_hour
+
+    def _count(self, now: datetime) -> None:
         if self.on_since is not None:
+            self.charged_usd += _cost(self.usd_per_hour, now - self.on_since)
             self.billed += now - self.on_since
-            self.on_since = None
+            self.on_since = now
 
     def record(self, now: datetime) -> Compute:
         """The machine as callers see it."""
@@ -124,15 +136,14 @@ class Machine:
 
     def charge(self, now: datetime) -> Charge:
         """What it has cost up to now."""
-        billed = self.billed + (now - self.on_since if self.on_since else timedelta(0))
-        hours = Decimal(str(billed.total_seconds())) / 3600
+        running = now - self.on_since if self.on_since else timedelta(0)
         return Charge(
             compute_id=self.id,
             launch_id=self.launch_id,
             name=self.name,
             usd_per_hour=self.usd_per_hour,
-            billed=billed,
-            usd=(hours * self.usd_per_hour).quantize(Decimal("0.000001")),
+            billed=self.billed + running,
+            usd=(self.charged_usd + _cost(self.usd_per_hour, running)).quantize(Decimal("0.000001")),
             open=self.on_since is not None,
         )
 
@@ -245,6 +256,10 @@ class Fleet:
     def _has(self, pool: str, amount: int) -> bool:
         free = self._free(pool)
         return free is None or free >= amount
+
+
+def _cost(usd_per_hour: Decimal, span: timedelta) -> Decimal:
+    return usd_per_hour * Decimal(str(span.total_seconds())) / 3600
 
 
 def _price(request: ComputeRequest, model: Model | None) -> Decimal:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from types import TracebackType
 from typing import ClassVar, Self, TypeVar
 
@@ -107,6 +108,10 @@ class MemoryProvider:
         """Take a machine back, as clouds do with spot capacity: it is gone without anybody having asked."""
         self._fleet.terminate(self._known(compute_id), self._time.now())
         self._news.ring()
+
+    def set_price(self, compute_id: str, usd_per_hour: Decimal) -> None:
+        """Bill another price for a machine from now on, as markets do."""
+        self._known(compute_id).reprice(usd_per_hour, self._time.now())
 
     def break_down(self, compute_id: str) -> None:
         """Let a machine fail. It bills until it is terminated."""

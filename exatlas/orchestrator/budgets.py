@@ -1,2 +1,0 @@
-class Budgets:
-    pass
