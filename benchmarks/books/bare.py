@@ -14,9 +14,10 @@ from typing import Any
 import psycopg
 from attrs import frozen
 
-from benchmarks.books import created, intent
+from benchmarks.books import AT, facts, wanted
 from benchmarks.books.grouping import Grouped
 from exatlas.ledger.pages import row_of
+from exatlas.records.launch import Launch, LaunchState
 
 COLUMNS = ("launch_id", "owner", "provider", "account", "state", "compute_id", "intended_at", "record")
 
@@ -57,9 +58,9 @@ class _Bare:
         self.among_others = Grouped(self._in_thread).write
 
     def life(self, launch_id: str) -> tuple[Any, Any]:
-        wanted, step = intent(launch_id).launch, created(launch_id)
-        there = wanted.advanced(step.to, step.at, **step.facts)
-        return (self._speech.add, self._row(wanted)), (self._speech.change, (*self._row(there), launch_id))
+        launch = wanted(launch_id)
+        there = launch.advanced(LaunchState.CREATED, AT, **facts(launch_id))
+        return (self._speech.add, self._row(launch)), (self._speech.change, (*self._row(there), launch_id))
 
     async def alone(self, write: Any) -> None:
         self._transaction([write])
@@ -90,7 +91,7 @@ class _Bare:
             _many(cursor, self._speech.change, changed)
         cursor.execute("COMMIT")
 
-    def _row(self, launch: Any) -> tuple[Any, ...]:
+    def _row(self, launch: Launch) -> tuple[Any, ...]:
         row = row_of(launch)
         if self._speech is _SQLITE:
             row["intended_at"] = f"{row['intended_at']:%Y-%m-%d %H:%M:%S.%f}"

@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks.books import database, open_book
 from benchmarks.measures import Numbers
+from exatlas import ledger as ledgers
 from exatlas.client.atlas import Atlas
-from exatlas.ledger import MemoryLedger, SqlLedger
 from exatlas.protocols import Ledger
 from exatlas.providers.memory.provider import MemoryProvider
 
@@ -44,7 +44,7 @@ async def _written(contender: str, url: str, alone: int, together: int) -> Numbe
 
 
 async def _make_tables(url: str) -> None:
-    ledger = SqlLedger(url)
+    ledger = ledgers.SqlLedger(url)
     await ledger.find()
     await ledger.aclose()
 
@@ -86,10 +86,10 @@ async def _booked(kind: str | None, machines: int) -> Numbers:
 @asynccontextmanager
 async def _ledger(kind: str | None) -> AsyncGenerator[Ledger | None, None]:
     if kind in (None, "memory"):
-        yield MemoryLedger() if kind else None
+        yield ledgers.MemoryLedger() if kind else None
         return
     with database(kind) as url:
-        ledger = SqlLedger(url)
+        ledger = ledgers.SqlLedger(url)
         yield ledger
         await ledger.aclose()
 
