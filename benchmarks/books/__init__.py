@@ -4,6 +4,8 @@
 ``bare``      the floor: the same statements by `sqlite3` or `psycopg`, on rows that were made before
 ``awaited``   the ledger's own statements by SQLAlchemy's asyncio side, over `aiosqlite` or `asyncpg`
 ``grouping``  how the last two share transactions
+
+SQLAlchemy is loaded by the contenders alone: what is loaded here is in every process that measures anything.
 """
 
 from collections.abc import Iterator
@@ -15,8 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from benchmarks.postgres import postgres, programs
-from exatlas.ledger.pages import Intent, Step
-from exatlas.records.launch import Launch, LaunchState, RateSegment
+from exatlas.records.launch import Launch, RateSegment
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 REQUEST = {
@@ -75,14 +76,13 @@ def database(kind: str) -> Iterator[str]:
             yield f"sqlite:///{folder}/ledger.db"
 
 
-def intent(launch_id: str) -> Intent:
-    """A machine is wanted."""
+def wanted(launch_id: str) -> Launch:
+    """A machine that is about to be rented."""
     home = {"owner": "render-farm", "provider": "runpod", "account": "0123456789abcdef"}
-    return Intent(Launch(launch_id=launch_id, **home, request=REQUEST, intended_at=AT, updated_at=AT))
+    return Launch(launch_id=launch_id, **home, request=REQUEST, intended_at=AT, updated_at=AT)
 
 
-def created(launch_id: str) -> Step:
-    """It is there."""
+def facts(launch_id: str) -> dict[str, Any]:
+    """What is known of it once it is `created`."""
     rate = RateSegment(since=AT, usd_per_hour=Decimal("2.49"))
-    facts = {"compute_id": f"pod-{launch_id}", "rates": (rate,), "reason": None}
-    return Step(launch_id, LaunchState.CREATED, AT, None, None, facts)
+    return {"compute_id": f"pod-{launch_id}", "rates": (rate,), "reason": None}

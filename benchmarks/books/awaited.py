@@ -7,9 +7,10 @@ from typing import Any
 from sqlalchemy import event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from benchmarks.books import created, intent
+from benchmarks.books import AT, facts, wanted
 from benchmarks.books.grouping import Grouped
 from exatlas.ledger.pages import Intent, Step, write
+from exatlas.records.launch import LaunchState
 
 DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 
@@ -20,7 +21,7 @@ class _Awaited:
         self.alone = self.among_others = Grouped(self._transaction).write
 
     def life(self, launch_id: str) -> tuple[Intent, Step]:
-        return intent(launch_id), created(launch_id)
+        return Intent(wanted(launch_id)), Step(launch_id, LaunchState.CREATED, AT, None, None, facts(launch_id))
 
     def commits_per_s(self, _: int) -> None:
         return None

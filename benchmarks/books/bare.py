@@ -14,11 +14,13 @@ from typing import Any
 import psycopg
 from attrs import frozen
 
-from benchmarks.books import created, intent
+from benchmarks.books import AT, facts, wanted
 from benchmarks.books.grouping import Grouped
 from exatlas.ledger.pages import row_of
+from exatlas.records.launch import Launch, LaunchState
 
-COLUMNS = ("launch_id", "owner", "provider", "account", "state", "compute_id", "intended_at", "record")
+COLUMNS = tuple(row_of(wanted("")))
+QUOTED = tuple(f'"{name}"' for name in COLUMNS)
 
 
 @frozen
@@ -33,16 +35,16 @@ class _Speech:
     @property
     def add(self) -> str:
         marks = ", ".join(self.mark for _ in COLUMNS)
-        return f"INSERT INTO exatlas_launches ({', '.join(COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+        return f"INSERT INTO exatlas_launches ({', '.join(QUOTED)}) VALUES ({marks}) ON CONFLICT DO NOTHING"
 
     @property
     def change(self) -> str:
-        settings = ", ".join(f"{name} = {self.mark}" for name in COLUMNS)
+        settings = ", ".join(f"{name} = {self.mark}" for name in QUOTED)
         return f"UPDATE exatlas_launches SET {settings} WHERE launch_id = {self.mark}"
 
     @property
     def lock(self) -> str:
-        return f"SELECT launch_id, record FROM exatlas_launches WHERE launch_id {self.these} {self.order}"
+        return f"SELECT launch_id, record, worker FROM exatlas_launches WHERE launch_id {self.these} {self.order}"
 
 
 _SQLITE = _Speech("?", "BEGIN IMMEDIATE", "IN (SELECT value FROM json_each(?))")
@@ -57,9 +59,9 @@ class _Bare:
         self.among_others = Grouped(self._in_thread).write
 
     def life(self, launch_id: str) -> tuple[Any, Any]:
-        wanted, step = intent(launch_id).launch, created(launch_id)
-        there = wanted.advanced(step.to, step.at, **step.facts)
-        return (self._speech.add, self._row(wanted)), (self._speech.change, (*self._row(there), launch_id))
+        launch = wanted(launch_id)
+        there = launch.advanced(LaunchState.CREATED, AT, **facts(launch_id))
+        return (self._speech.add, self._row(launch)), (self._speech.change, (*self._row(there), launch_id))
 
     async def alone(self, write: Any) -> None:
         self._transaction([write])
@@ -90,7 +92,7 @@ class _Bare:
             _many(cursor, self._speech.change, changed)
         cursor.execute("COMMIT")
 
-    def _row(self, launch: Any) -> tuple[Any, ...]:
+    def _row(self, launch: Launch) -> tuple[Any, ...]:
         row = row_of(launch)
         if self._speech is _SQLITE:
             row["intended_at"] = f"{row['intended_at']:%Y-%m-%d %H:%M:%S.%f}"

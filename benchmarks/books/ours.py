@@ -2,24 +2,26 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
-from benchmarks.books import created, intent
+from benchmarks.books import AT, facts, wanted
 from exatlas.ledger import SqlLedger
-from exatlas.ledger.pages import Intent, Step
+from exatlas.records.launch import Launch, LaunchState
 
 
 class _Ours:
     def __init__(self, ledger: SqlLedger) -> None:
         self._ledger = ledger
 
-    def life(self, launch_id: str) -> tuple[Intent, Step]:
-        return intent(launch_id), created(launch_id)
+    def life(self, launch_id: str) -> tuple[Launch, tuple[str, dict[str, Any]]]:
+        return wanted(launch_id), (launch_id, facts(launch_id))
 
-    async def alone(self, write: Intent | Step) -> None:
-        if isinstance(write, Intent):
-            await self._ledger.intend(write.launch)
+    async def alone(self, write: Launch | tuple[str, dict[str, Any]]) -> None:
+        if isinstance(write, Launch):
+            await self._ledger.intend(write)
         else:
-            await self._ledger.advance(write.launch_id, write.to, write.at, **write.facts)
+            launch_id, known = write
+            await self._ledger.advance(launch_id, LaunchState.CREATED, AT, **known)
 
     among_others = alone
 

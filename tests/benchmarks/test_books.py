@@ -5,10 +5,11 @@ from importlib.util import find_spec
 
 import pytest
 
-from benchmarks.books import created, database, intent, open_book
+from benchmarks.books import AT, database, facts, open_book, wanted
 from benchmarks.postgres import programs
 from benchmarks.runner import NEEDS
 from exatlas.ledger import SqlLedger
+from exatlas.records.launch import LaunchState
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
@@ -32,10 +33,7 @@ async def test_a_contender_leaves_what_the_ledger_would_leave(url, contender):
         for step in (0, 1):
             await book.alone(lives[0][step])
             await asyncio.gather(*(book.among_others(life[step]) for life in lives[1:]))
-    steps = [created(name) for name in names]
-    wanted = [
-        intent(step.launch_id).launch.advanced(step.to, step.at, expect=step.expect, **step.facts) for step in steps
-    ]
+    made = [wanted(name).advanced(LaunchState.CREATED, AT, **facts(name)) for name in names]
     found = [launch for launch in await ledger.find() if launch.launch_id in names]
     await ledger.aclose()
-    assert found == wanted
+    assert found == made

@@ -215,14 +215,10 @@ def test_the_catalogue_knows_what_is_left():
     assert {record.canonical: record.stock for record in cloud.catalogue()}["l4"] == "unavailable"
 
 
-async def test_a_new_price_is_billed_from_then_on(atlas, cloud, clock):
-    compute = await atlas.spawn_compute(image="img", gpu="l4")
-    before = compute.cost_usd_per_hour
-    await clock.sleep(3600)
-    cloud.set_price(compute.id, before * 3)
-    await clock.sleep(1800)
-    assert (await atlas.get_compute(compute.id)).cost_usd_per_hour == before * 3
-    await atlas.stop(compute)
-    await clock.sleep(3600)
-    (charge,) = cloud.invoice()
-    assert charge.usd == pytest.approx(before * Decimal("2.5"), abs=Decimal("0.001"))
+def test_a_new_price_is_billed_from_then_on():
+    machine = rent(fleet())
+    before = machine.usd_per_hour
+    machine.reprice(before * 3, NOW + timedelta(hours=1))
+    machine.switch_off(NOW + timedelta(hours=1.5))
+    assert machine.charge(NOW + timedelta(hours=9)).usd == before * Decimal("2.5")
+    assert machine.charge(NOW + timedelta(hours=9)).billed == timedelta(hours=1.5)
