@@ -1,17 +1,20 @@
 """The README's examples run, and its table of capabilities is what the providers say."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
 
+from exatlas.auth import verify_url
 from exatlas.capabilities import Capability
 from exatlas.providers import builtins
 from exatlas.providers.runpod.fake import FakeRunPod, script
@@ -23,13 +26,14 @@ SERVED = r"<!-- served by: (?P<server>.*?) -->\n"
 
 
 BY_PYTEST = "<!-- run by: pytest -->\n"
+SESSIONS = "<!-- sessions by: uvicorn app:app -->\n"
 FILE = r"<!-- file: (?P<file>.*?) -->\n"
 INTERRUPTED = "<!-- ended by Ctrl-C -->\n"
 
 
 def examples() -> list[str]:
     text = README.read_text()
-    skip = "|".join([re.escape(NOT_RUN), re.escape(BY_PYTEST), SERVED, FILE])
+    skip = "|".join([re.escape(NOT_RUN), re.escape(BY_PYTEST), re.escape(SESSIONS), SERVED, FILE])
     blocks = re.finditer(rf"(?P<skip>{skip})?```python\n(?P<code>.*?)```", text, re.DOTALL)
     return [block["code"] for block in blocks if not block["skip"]]
 
@@ -175,6 +179,84 @@ async def posted(session: aiohttp.ClientSession, process: asyncio.subprocess.Pro
         except aiohttp.ClientConnectorError:
             await asyncio.sleep(0.05)
     raise AssertionError("the server ended")
+
+
+def session_example() -> str:
+    (code,) = re.findall(rf"{re.escape(SESSIONS)}```python\n(.*?)```", README.read_text(), re.DOTALL)
+    return code
+
+
+def test_a_gpu_for_each_user_takes_under_forty_lines():
+    assert len([line for line in session_example().splitlines() if line]) < 40
+
+
+@contextlib.asynccontextmanager
+async def serving(folder: Path, port: int, env: dict[str, str]) -> AsyncIterator[aiohttp.ClientSession]:
+    """One uvicorn with the application of a folder; a client of it as soon as it listens."""
+    process = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), "app:app"],
+        cwd=folder,
+        env=env,
+        stderr=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client, asyncio.timeout(30):
+            while process.returncode is None:
+                with contextlib.suppress(aiohttp.ClientConnectorError):
+                    await (await client.get("/")).read()
+                    break
+                await asyncio.sleep(0.05)
+            yield client
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+    assert "Traceback" not in said.decode(), said.decode()
+
+
+async def test_a_gpu_for_each_user(tmp_path, unused_tcp_port_factory):
+    """Two processes on one ledger, in front of a fake RunPod. Its fifteen minutes are two seconds here."""
+    code = session_example()
+    assert '"idle_ttl": 900' in code
+    (tmp_path / "app.py").write_text(code.replace('"idle_ttl": 900', '"idle_ttl": 2'))
+    fake = FakeRunPod()
+    async with clouds.serve(fake.handle) as origin:
+        urls = fake.base_urls(origin)
+        env = {**os.environ, "EXATLAS_PROVIDER": "runpod", "RUNPOD_API_KEY": fake.api_key}
+        env |= {"RUNPOD_REST_V2_URL": urls["rest"], "RUNPOD_ENDPOINT_BASE_URL": urls["runtime"]}
+        ports = [unused_tcp_port_factory() for _ in range(2)]
+        async with serving(tmp_path, ports[0], env) as one, serving(tmp_path, ports[1], env) as other:
+            await lives_of_two_users(one, other, fake)
+    assert fake.rented() == []
+
+
+async def lives_of_two_users(one: aiohttp.ClientSession, other: aiohttp.ClientSession, fake: FakeRunPod) -> None:
+    ada, bob = {"X-User": "ada"}, {"X-User": "bob"}
+    async with one.post("/gpus", headers=ada) as answer:
+        assert answer.status == 200, await answer.text()
+        hers = await answer.json()
+    token = fake.rented()[0].body["env"]["EXATLAS_PRESHARED_KEY"]
+    assert verify_url(hers["url"], token)
+    async with other.post("/gpus", headers=bob) as answer:
+        his = await answer.json()
+    async with other.post(f"/gpus/{hers['session']}/touch", headers=bob) as answer:
+        assert answer.status == 404
+    for _ in range(4):  # she is there for longer than an idle time, at the other worker; he is not
+        await asyncio.sleep(1)
+        async with other.post(f"/gpus/{hers['session']}/touch", headers=ada) as answer:
+            assert answer.status == 204
+    assert [line.launch_id for line in fake.invoice() if line.open] == [hers["session"]]
+    async with one.post(f"/gpus/{his['session']}/touch", headers=bob) as answer:
+        assert answer.status == 404
+    async with one.delete(f"/gpus/{hers['session']}", headers=ada) as answer:
+        assert answer.status == 204
+    spawned = [await one.post("/gpus", headers=ada) for _ in range(3)]
+    assert [answer.status for answer in spawned] == [200, 200, 402]
+    assert "user ada" in await spawned[2].text()
+    for answer in spawned[:2]:
+        async with other.delete(f"/gpus/{(await answer.json())['session']}", headers=ada) as gone:
+            assert gone.status == 204
 
 
 def test_skipped_examples_at_least_compile():

@@ -82,6 +82,22 @@ _command(
     "exatlas recover --ledger sqlite:///machines.db --policy terminate --yes",
 )
 _command(
+    "sessions",
+    "sessions:sessions",
+    "List the machines and sessions that a ledger has: what they cost so far, and who looks after them.",
+    "Machines",
+    "exatlas sessions --ledger sqlite:///machines.db",
+    "exatlas sessions --tenant acme --all --json",
+)
+_command(
+    "reap",
+    "reaping:reap",
+    "Settle launches that stand still, and find machines with a launch mark that no ledger explains.",
+    "Machines",
+    "exatlas reap --ledger sqlite:///machines.db --dry-run",
+    "exatlas reap --all-marked --yes",
+)
+_command(
     "gpus",
     "gpus:gpus",
     "List what can be rented: price per GPU and hour, memory, stock.",

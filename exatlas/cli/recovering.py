@@ -1,6 +1,5 @@
 """Settle what a dead process has left behind, by the ledger that it wrote."""
 
-import os
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -8,23 +7,18 @@ from cyclopts import Parameter
 
 from exatlas.cli import show
 from exatlas.cli.exits import NOT_WHOLLY, UsageError
+from exatlas.cli.ledgers import LedgerOption, OwnerOption, opened
 from exatlas.cli.options import JsonOption, TimeoutOption, YesOption
 from exatlas.cli.shell import Shell, ShellHere
 from exatlas.client.atlas import Atlas
 from exatlas.client.recovery import GRACE_S
-from exatlas.ledger import SqlLedger
 from exatlas.records.recovery import Policy, Recovered, RecoveryAction
-
-LEDGER_VARIABLE = "EXATLAS_LEDGER"
 
 
 async def recover(
     *,
-    ledger: Annotated[
-        str | None,
-        Parameter(help=f"sqlite:///machines.db, postgresql://user@host/name …; without it, {LEDGER_VARIABLE} says."),
-    ] = None,
-    owner: Annotated[str, Parameter(help="Whose machines: the owner that the client was made with.")] = "exatlas",
+    ledger: LedgerOption = None,
+    owner: OwnerOption = "exatlas",
     policy: Annotated[
         Policy, Parameter(help="What becomes of machines that nobody asked to go: adopt keeps them.")
     ] = "adopt",
@@ -40,7 +34,7 @@ async def recover(
 ) -> int:
     """Settle what was left behind."""
     options: dict[str, Any] = {"older_than": older_than, "provider": provider}
-    async with aclosing(_opened(ledger)) as opened, shell.make_atlas(timeout, ledger=opened, owner=owner) as atlas:
+    async with aclosing(opened(ledger)) as found, shell.make_atlas(timeout, ledger=found, owner=owner) as atlas:
         if policy == "terminate" and not (dry_run or yes) and not await _agreed(atlas, shell, options):
             return NOT_WHOLLY
         recovery = await atlas.recover(policy, dry_run=dry_run, **options)
@@ -62,13 +56,6 @@ def plain(one: Recovered) -> dict[str, Any]:
         "action": one.action.value,
         "reason": one.reason,
     }
-
-
-def _opened(url: str | None) -> SqlLedger:
-    found = url or os.environ.get(LEDGER_VARIABLE)
-    if not found:
-        raise UsageError(f"which ledger? say --ledger URL, or set {LEDGER_VARIABLE}")
-    return SqlLedger(found)
 
 
 async def _agreed(atlas: Atlas, shell: Shell, options: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from rich.text import Text
 from exatlas.records.compute import Compute, PortBinding
 from exatlas.records.gpu import GpuType
 from exatlas.records.job import Job
+from exatlas.records.launch import Launch
 from exatlas.records.recovery import Recovery
 from exatlas.records.serial import unstructure
 
@@ -109,6 +110,35 @@ def recovery(found: Recovery) -> RenderableType:
         table.add_row(*_texts(launch.provider, launch.launch_id, launch.compute_id, one.action.value, one.reason))
     total = f"{len(found.launches)} open launch{'' if len(found.launches) == 1 else 'es'}"
     return Group(table, Text(f"{total}, nothing was changed" if found.dry_run else total, style="dim"))
+
+
+def sessions(found: Sequence[Launch], now: datetime) -> RenderableType:
+    """A table of what a ledger has."""
+    table = _table("SESSION", "PROVIDER", "ID", "STATE", "TENANT", "USER", "AGE", "COST", "LIMITS", "WORKER")
+    for one in found:
+        cost = f"${one.cost_usd(now):.4f}" if one.rates else None
+        whose = (one.tenant, one.user, span((one.ended_at or now) - one.intended_at), cost, _limits(one.session))
+        table.add_row(*_texts(one.launch_id, one.provider, one.compute_id, one.state.value, *whose, one.worker))
+    return Group(table, Text(f"{len(found)} launch{'' if len(found) == 1 else 'es'}", style="dim"))
+
+
+def orphans(found: Sequence[tuple[Compute, str]]) -> RenderableType:
+    """A table of machines that nothing explains, and what is done about each."""
+    total = Text(f"{len(found)} orphan{'' if len(found) == 1 else 's'}", style="dim")
+    if not found:
+        return total
+    table = _table("PROVIDER", "MARK", "ID", "ACTION")
+    for one, fate in found:
+        table.add_row(*_texts(one.provider, one.launch_id, one.id, fate))
+    return Group(table, total)
+
+
+def _limits(session: Mapping[str, Any]) -> str | None:
+    """A session's limits, in short."""
+    idle, runtime, cost = (session.get(name) for name in ("idle_ttl_s", "max_runtime_s", "max_cost_usd"))
+    parts = [f"idle {span(timedelta(seconds=idle))}" if idle else "", f"${cost}" if cost else ""]
+    parts += [f"run {span(timedelta(seconds=runtime))}" if runtime else ""]
+    return ", ".join(part for part in parts if part) or None
 
 
 def job(one: Job) -> RenderableType:
