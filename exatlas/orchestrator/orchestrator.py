@@ -290,8 +290,8 @@ class Orchestrator:
     async def touch(self, session: str | Session, /) -> None:
         """Say that a session is used: its idle time begins anew. Cheap enough for every request.
 
-        No I/O for sessions of this worker, and a write every five seconds at most for each one of another's. Idle times
-        of less than that are not for sessions that are used at several workers.
+        No I/O for sessions of this worker, and a write every five seconds at most for each one of another's (every time
+        where its idle time is below twenty).
 
         Raises:
             NotFoundError: there is none, or it has ended.

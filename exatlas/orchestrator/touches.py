@@ -9,6 +9,8 @@ OWN_S = 30.0
 """How often the touches of a worker's own sessions are written: others need them only when it dies."""
 FOREIGN_S = 5.0
 """How often those of another worker's sessions are, at most, for each: it has to know before it ends them."""
+SHORT_S = 4 * FOREIGN_S
+"""Sessions whose idle time is shorter have every touch written."""
 
 
 class Touches:
@@ -39,10 +41,11 @@ class Touches:
             return
         launch = await self._ledger.get(session_id)
         ours = launch is not None and launch.owner == self._owner and launch.session
-        if not ours or session_id not in await self._ledger.touch({session_id: 0.0}):
+        if launch is None or not ours or session_id not in await self._ledger.touch({session_id: 0.0}):
             self.forget(session_id)
             raise NotFoundError(f"there is no session {session_id!r}, or it has ended")
-        self._foreign[session_id] = now
+        if (launch.session.get("idle_ttl_s") or SHORT_S) >= SHORT_S:
+            self._foreign[session_id] = now
 
     def forget(self, session_id: str) -> None:
         """It has ended."""

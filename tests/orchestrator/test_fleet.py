@@ -186,6 +186,15 @@ async def test_many_touches_elsewhere_are_few_writes(two, ledger, clock, monkeyp
     assert len(await one.list()) == 1
 
 
+async def test_a_short_idle_time_is_kept_anywhere_too(two, cloud, clock):
+    one, other = two
+    session = await one.spawn(**MACHINE, idle_ttl=1)
+    for _ in range(30):
+        await clock.sleep(0.7)
+        await other.touch(session.id)
+    assert cloud.rented == [session.compute.id]
+
+
 async def test_a_touch_of_what_has_ended_says_so(two):
     one, _ = two
     session = await one.spawn(**MACHINE)
