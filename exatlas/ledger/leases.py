@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from exatlas.errors import ConflictError
@@ -21,6 +21,7 @@ from exatlas.records.lease import Standing
 REMEMBERED_S = 7 * 24 * 3600.0
 """How long the names of workers that are gone are kept."""
 
+_SEIZED = select(launches.c.launch_id).where(launches.c.former == bindparam("by"))
 _open = launches.c.state != LaunchState.GONE.value
 
 
@@ -122,7 +123,7 @@ def _owner_of(connection: Connection, worker: str) -> str:
 def _standing(connection: Connection, now: float, worker: str, owner: str) -> Standing:
     living = select(workers.c.worker).where(workers.c.owner == owner, ~workers.c.gone)
     eldest = connection.execute(living.order_by(workers.c.enlisted, workers.c.worker).limit(1)).scalar()
-    seized = frozenset(connection.execute(select(launches.c.launch_id).where(launches.c.former == worker)).scalars())
+    seized = tuple(sorted(connection.execute(_SEIZED, {"by": worker}).scalars()))
     if seized:
         connection.execute(update(launches).where(launches.c.former == worker).values(former=None))
     return Standing(now=datetime.fromtimestamp(now, UTC), eldest=eldest == worker, seized=seized)

@@ -258,7 +258,7 @@ class MemoryLedger:
 
     def _standing(self, own: _Worker) -> Standing:
         eldest = next(other for other in self._workers.values() if other.owner == own.owner)
-        seized, own.seized = frozenset(own.seized), set()
+        seized, own.seized = tuple(sorted(own.seized)), set()
         return Standing(now=self._clock.now(), eldest=eldest is own, seized=seized)
 
     def _given(self, launch: Launch, worker: str | None) -> Launch:

@@ -54,7 +54,7 @@ class Lease:
         self.name = name
         self._keep(standing, asked)
 
-    async def renew(self) -> frozenset[str]:
+    async def renew(self) -> tuple[str, ...]:
         """Say that it lives. Gives the launches that others have taken.
 
         Raises:

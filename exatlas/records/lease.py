@@ -13,5 +13,5 @@ class Standing:
     """The instant by the ledger's clock, which all workers share. Aware, UTC."""
     eldest: bool
     """Whether no living worker of the owner was there before it: what one of them has to do for all is its to do."""
-    seized: frozenset[str] = frozenset()
+    seized: tuple[str, ...] = ()
     """Launches that others have taken from it since it renewed last."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from exatlas.errors import ValidationError
-from exatlas.records import compute, gpu, job, launch
+from exatlas.records import budget, compute, gpu, job, launch, lease, outbox
 from exatlas.records.checks import LONGEST_SPAN_S
 from exatlas.records.compute import AuthHandle, Compute, ComputeFilter, ComputeRequest, ComputeStatus, PortSpec
 from exatlas.records.gpu import GpuType, Stock
@@ -20,7 +20,7 @@ from exatlas.records.serial import SECRETS, structure, unstructure
 RECORDS = sorted(
     (
         thing
-        for module in (compute, gpu, job, launch)
+        for module in (budget, compute, gpu, job, launch, lease, outbox)
         for thing in vars(module).values()
         if isinstance(thing, type) and attrs.has(thing) and thing.__module__ == module.__name__
     ),
@@ -101,6 +101,18 @@ STRATEGIES = {
         ssh_keys=names,
         provider_opts=objects,
     ),
+    budget.Hold: build(budget.Hold, purse=words, usd=money, most_usd=money),
+    budget.Shortfall: build(budget.Shortfall, purse=words, left_usd=money),
+    lease.Standing: build(lease.Standing, now=instants, eldest=st.booleans(), seized=names),
+    outbox.Entry: build(
+        outbox.Entry,
+        seq=whole,
+        at=instants,
+        kind=words,
+        session=maybe(words),
+        tenant=maybe(words),
+        facts=objects,
+    ),
     ComputeFilter: build(
         ComputeFilter,
         status=maybe(st.sampled_from(ComputeStatus)),
@@ -157,6 +169,8 @@ STRATEGIES = {
         user=maybe(words),
         request=objects,
         session=objects,
+        machine=objects,
+        worker=maybe(words),
         compute_id=maybe(words),
         rates=st.lists(segments, max_size=3).map(tuple),
         intended_at=instants,
