@@ -1,12 +1,13 @@
 """What every test may use: a world without keys, a clock to turn, a cloud in memory, and a knife for cancellation."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
 import exatlas
+from benchmarks.postgres import postgres, programs
 from exatlas.providers.memory import MemoryProvider
 
 VARIABLES = (
@@ -18,6 +19,12 @@ VARIABLES = (
     "LAMBDA_API_KEY",
     "FLY_API_TOKEN",
 )
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--matrix", choices=["thin", "full"], default="thin", help="how many cut points tests/matrix tries: full is all"
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +52,34 @@ async def atlas(cloud, clock) -> AsyncIterator[exatlas.Atlas]:
         yield client
     await settle()
     assert others() == set()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL of our own."""
+    home = programs()
+    if home is None:
+        pytest.skip("PostgreSQL's server is not installed")
+    with postgres(home) as url:
+        yield url
+
+
+@pytest.fixture
+def sql_url(request, tmp_path) -> str:
+    """The address of an empty SQL ledger, of the kind that the test is parametrised with."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'ledger.db'}"
+    return emptied(request.getfixturevalue("postgres_url"))
+
+
+def emptied(url: str) -> str:
+    """A database with nothing in it."""
+    import psycopg  # noqa: PLC0415 - only where there is a server
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return url
 
 
 def others() -> set[asyncio.Task[Any]]:

@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from decimal import Decimal
 
 import pytest
 
@@ -44,6 +45,7 @@ def sample(cls):
         OutcomeUnknownError: {"launch_id": "abc"},
         CleanupError: {"compute_id": "c"},
         errors.NotReadyError: {"reason": errors.NotReadyReason.FAILED, "logs": ["line"]},
+        errors.BudgetError: {"budget": "tenant t, day 2026-01-31", "left_usd": Decimal(3)},
         errors.JobError: {"job": JOB},
     }
     for base, extra in more.items():

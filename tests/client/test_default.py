@@ -33,7 +33,7 @@ OPERATIONS = [
 
 
 def test_there_is_a_function_for_every_operation_of_a_client():
-    own = {"aclose", "context", "provider", "fan_out", "first_ok", "recover", "spawn_tagged", "keep_books"}
+    own = {"aclose", "context", "provider", "fan_out", "first_ok", "recover", "settle", "spawn_tagged", "keep_books"}
     methods = {name for name, thing in vars(Atlas).items() if inspect.isfunction(thing) and not name.startswith("_")}
     assert set(OPERATIONS) == methods - own
 

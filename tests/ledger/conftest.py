@@ -1,43 +1,15 @@
 """Every kind of ledger, a real PostgreSQL among them that the tests start themselves."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
-from benchmarks.postgres import postgres, programs
 from exatlas.ledger import MemoryLedger, SqlLedger
 from exatlas.records.launch import Launch
+from tests.conftest import emptied
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = ("memory", "sqlite", "postgres")
-
-
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """A PostgreSQL of our own."""
-    home = programs()
-    if home is None:
-        pytest.skip("PostgreSQL's server is not installed")
-    with postgres(home) as url:
-        yield url
-
-
-@pytest.fixture
-def sql_url(request, tmp_path) -> str:
-    """The address of an empty SQL ledger, of the kind that the test is parametrised with."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'ledger.db'}"
-    return _emptied(request.getfixturevalue("postgres_url"))
-
-
-def _emptied(url: str) -> str:
-    import psycopg  # noqa: PLC0415 - only where there is a server
-
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute("DROP SCHEMA public CASCADE")
-        connection.execute("CREATE SCHEMA public")
-    return url
 
 
 @pytest.fixture(params=KINDS)
@@ -48,7 +20,7 @@ async def ledger(request, tmp_path):
     elif request.param == "sqlite":
         made = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
     else:
-        made = SqlLedger(_emptied(request.getfixturevalue("postgres_url")))
+        made = SqlLedger(emptied(request.getfixturevalue("postgres_url")))
     yield made
     await made.aclose()
 
