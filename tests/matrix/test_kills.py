@@ -24,7 +24,7 @@ from tests.matrix.template import OPERATIONS, SPEED
 SERVED = ("runpod", "vast", "lambda_labs", "fly")
 """The cloud in memory dies with its process, and has nothing to lose."""
 FAULTS = (None, Fault.DROP_AFTER, Fault.ERROR_AFTER)
-STRIDE = 50
+STRIDE = 100
 """Every so many steps, in a run that is not the full one."""
 MOST = 20_000
 

@@ -1,5 +1,6 @@
 """Every provider with its fake cloud and the books that are kept of it."""
 
+import asyncio
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from importlib import import_module
@@ -26,6 +27,8 @@ class Knife:
         self.left = 0
         self.after = False
         self.cut = False
+        self.slow = False
+        """Whether calls take steps of the event loop, at which they can be cut where nothing else waits."""
 
     def arm(self, number: int, error: Exception, *, after: bool) -> None:
         """Raise at the call of that number, from 0."""
@@ -37,15 +40,21 @@ class Knife:
 
     async def through(self, call: Any) -> Any:
         """Make the call, or do not, or do and say nothing of it."""
-        if self.error is None or self.cut:
-            return await call()
-        self.left -= 1
-        if self.left >= 0:
-            return await call()
-        self.cut = True
-        if self.after:
-            await call()
-        raise self.error
+        await self._step()
+        if self.error is not None and not self.cut:
+            self.left -= 1
+            if self.left < 0:
+                self.cut = True
+                if self.after:
+                    await call()
+                raise self.error
+        given = await call()
+        await self._step()
+        return given
+
+    async def _step(self) -> None:
+        if self.slow:
+            await asyncio.sleep(0)
 
 
 class CutLedger(MemoryLedger):
@@ -131,6 +140,7 @@ class World(AbstractAsyncContextManager["World"]):
     def peace(self) -> None:
         """Nothing goes wrong any more."""
         self.ledger.knife.disarm()
+        self.ledger.knife.slow = False
         if self.transport:
             self.transport.knife.disarm()
         if self.name == "memory":
@@ -141,6 +151,16 @@ class World(AbstractAsyncContextManager["World"]):
     def marks(self, *, open_only: bool = False) -> set[str | None]:
         """The launch ids of all machines that ever were, or are still there."""
         return {line.launch_id for line in self._cloud.invoice() if line.open or not open_only}
+
+    async def check_at_once(self, *, nothing_else: bool) -> None:
+        """Before any recovery, what the ledger has closed is gone; in peace, so is what nobody was given."""
+        self.ledger.knife.disarm()
+        self.ledger.knife.slow = False
+        billing = {line.launch_id for line in self._cloud.invoice() if line.open}
+        closed = {one.launch_id for one in await self.ledger.find(owner=OWNER) if one.state.is_final}
+        assert not billing & closed, "the ledger has closed what is still there"
+        if nothing_else:
+            assert set(self.case.rented()) == self.wanted, "a machine that nobody was given"
 
     async def check(self, *, strictly: bool) -> None:
         """After a recovery and one pass of the reaper: nobody has lost a machine, and no machine its ledger.
