@@ -13,6 +13,7 @@ from benchmarks.measures.calls import get_compute
 from benchmarks.measures.decoding import decode
 from benchmarks.measures.fakes import fan, spawns
 from benchmarks.measures.floods import flood
+from benchmarks.measures.ledgers import booked, written
 from benchmarks.measures.opening import first
 from benchmarks.measures.starting import start
 from benchmarks.measures.streams import free, limited
@@ -26,10 +27,12 @@ WITH_CLIENT: Mapping[str, Callable[..., Awaitable[Numbers]]] = {
     "calls": get_compute,
 }
 WITHOUT_CLIENT: Mapping[str, Callable[..., Numbers]] = {
+    "booked": booked,
     "decode": decode,
     "fan": fan,
     "spawns": spawns,
     "start": start,
+    "written": written,
 }
 
 

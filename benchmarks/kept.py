@@ -3,6 +3,8 @@
 import json
 import os
 import platform
+import sqlite3
+import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,10 +14,14 @@ from typing import Any
 from attrs import frozen
 
 from benchmarks.plan import Step
+from benchmarks.postgres import programs
 from benchmarks.rows import Values
 
 FULL = Path(__file__).parent / "results" / "full.json"
-PACKAGES = ("exatlas", "aiohttp", "attrs", "orjson", "runpod", "httpx-sse")
+PACKAGES = (
+    *("exatlas", "aiohttp", "attrs", "orjson", "runpod", "httpx-sse"),
+    *("sqlalchemy", "psycopg", "aiosqlite", "asyncpg"),
+)
 
 
 @frozen(kw_only=True)
@@ -55,6 +61,28 @@ def collect(results: Iterable[Result]) -> Kept:
     return Kept(
         taken=datetime.now(UTC).date().isoformat(), machine=_machine(), versions=_versions(), results=list(results)
     )
+
+
+def merged(whole: Kept, part: Kept) -> Kept:
+    """A whole run with some groups taken again, in the place where they were, or at the end.
+
+    Raises:
+        ValueError: the two were not taken on the same machine with the same versions, and cannot stand side by side.
+    """
+    both = whole.versions.keys() & part.versions.keys()
+    if whole.machine != part.machine or any(whole.versions[name] != part.versions[name] for name in both):
+        raise ValueError("the kept numbers are of another machine or of other versions: take all of them again")
+    groups = dict.fromkeys(result.group for result in (*whole.results, *part.results))
+    taken_again = {result.group for result in part.results}
+    results = [
+        result
+        for group in groups
+        for result in (part.results if group in taken_again else whole.results)
+        if result.group == group
+    ]
+    first, _, _ = whole.taken.partition(" to ")
+    taken = part.taken if first == part.taken else f"{first} to {part.taken}"
+    return Kept(taken=taken, machine=part.machine, versions=whole.versions | part.versions, results=results)
 
 
 def save(kept: Kept, path: Path) -> None:
@@ -103,4 +131,8 @@ def _versions() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             continue  # optional: it takes no part then
+    found["SQLite"] = sqlite3.sqlite_version
+    if home := programs():
+        said = subprocess.run([home / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+        found["PostgreSQL"] = said.split()[2]
     return found

@@ -25,17 +25,22 @@ class Step:
     contenders: tuple[str, ...] = ALL
     rounds: int = 3
 
+    @property
+    def needs_postgres(self) -> bool:
+        """Whether it can only be taken where PostgreSQL's server is installed."""
+        return self.settings.get("kind") == "postgres"
+
     def settings_for(self, contender: str) -> dict[str, Any]:
         """The settings of one contender."""
         return self.settings | (self.less if contender == "runpod" else {})
 
     def takes_part(self, contender: str, number: int) -> bool:
         """Whether a contender runs in this round. What is hundreds of times away is measured once."""
-        return number == 0 or contender in PAIR or contender == "floor, one budget"
+        return number == 0 or contender in (*PAIR, "floor, one budget", "SQLAlchemy asyncio")
 
 
 def steps(*, quick: bool) -> list[Step]:
-    """The whole plan: under a minute when quick, else under eight."""
+    """The whole plan: under a minute when quick, else under nine."""
     return [
         *_latency(quick=quick),
         *_limits(quick=quick),
@@ -44,6 +49,7 @@ def steps(*, quick: bool) -> list[Step]:
         _sse(quick=quick),
         _imports(quick=quick),
         *_fakes(quick=quick),
+        *_ledgers(quick=quick),
     ]
 
 
@@ -170,4 +176,34 @@ def _fakes(*, quick: bool) -> list[Step]:
         ),
         spawns("memory", 3000),
         spawns("runpod", 2000),
+    ]
+
+
+def _ledgers(*, quick: bool) -> list[Step]:
+    def written(name: str, kind: str) -> Step:
+        return Step(
+            group="ledgers",
+            name=f"a ledger in {name}",
+            what="written",
+            settings={"kind": kind, "alone": 50 if quick else 150, "together": 500 if quick else 1500},
+            contenders=PAIR if quick else (*PAIR, "SQLAlchemy asyncio"),
+            rounds=1 if quick else 3,
+        )
+
+    def booked(name: str, kind: str, machines: int) -> Step:
+        return Step(
+            group="ledgers",
+            name=f"to rent and end a machine, ledger in {name}",
+            what="booked",
+            settings={"kind": kind, "machines": machines // 4 if quick else machines},
+            contenders=PAIR,
+            rounds=1 if quick else 3,
+        )
+
+    return [
+        written("SQLite", "sqlite"),
+        written("PostgreSQL", "postgres"),
+        booked("memory", "memory", 500),
+        booked("SQLite", "sqlite", 100),
+        booked("PostgreSQL", "postgres", 100),
     ]

@@ -19,6 +19,7 @@ _TITLES = {
     "sse": "Decoding server-sent events",
     "imports": "Starting",
     "fakes": "Clouds in a box",
+    "ledgers": "Writing every machine down (the floor writes rows that were made before, and rents without a ledger)",
 }
 
 

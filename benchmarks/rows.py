@@ -105,5 +105,18 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
     "decode": (Row(key="mb_per_s", label="MB per second", digits=0),),
     "fan": (Row(key="over_ms", label="over the slowest cloud (ms)", by="value", most=10),),
     "spawns": (Row(key="spawns_per_s", label="machines per second", digits=0, by="value", least=10_000),),
+    "written": (
+        Row(key="commits_per_s", label="commits of one number per second", digits=0),
+        Row(key="one_per_s", label="writes per second, one writer", digits=0),
+        Row(key="fifty_per_s", label="writes per second, 50 writers", digits=0),
+        Row(key="gain", label="50 writers / one writer", by="value", least=5),
+        Row(key="cpu_ms", label="CPU per 1,000 writes, 50 writers (ms)", digits=0),
+    ),
+    "booked": (
+        Row(key="alone_ms", label="one at a time (ms)", digits=2, by="difference"),
+        Row(key="alone_cpu_ms", label="one at a time, CPU (ms)", digits=2, by="difference"),
+        Row(key="crowd_ms", label="50 at once, per machine (ms)", digits=2, by="difference"),
+        Row(key="crowd_cpu_ms", label="50 at once, CPU per machine (ms)", digits=2, by="difference"),
+    ),
     "start": (Row(key="start_ms", label="from start to end (ms)", digits=0, by="difference", most=60),),
 }

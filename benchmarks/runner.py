@@ -13,8 +13,12 @@ from benchmarks.measures import Numbers
 from benchmarks.plan import Step
 
 LONGEST_S = 180
-NEEDS = {"runpod": "runpod", "httpx-sse": "httpx_sse"}
-"""The module that a contender cannot do without."""
+NEEDS = {
+    "runpod": ("runpod",),
+    "httpx-sse": ("httpx_sse",),
+    "SQLAlchemy asyncio": ("greenlet", "aiosqlite", "asyncpg"),
+}
+"""The modules that a contender cannot do without."""
 
 
 @contextmanager
@@ -34,7 +38,7 @@ def serving() -> Iterator[int]:
 
 def run(step: Step, port: int) -> Result:
     """All rounds of one step. Contenders that are not installed take no part."""
-    present = [name for name in step.contenders if name not in NEEDS or find_spec(NEEDS[name])]
+    present = [name for name in step.contenders if all(map(find_spec, NEEDS.get(name, ())))]
     values: dict[str, dict[str, list[float]]] = {contender: {} for contender in present}
     for number in range(step.rounds):
         for contender in present:

@@ -6,6 +6,7 @@
 ``calls``     many small calls
 ``decoding``  server-sent events without a socket
 ``starting``  imports
+``ledgers``   durable writes
 ``memory``    what a process has in memory
 """
 

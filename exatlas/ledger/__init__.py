@@ -10,6 +10,7 @@
 ``memory``  in the process, for tests and for programs that only want the events
 ``sql``     SQLite and PostgreSQL, through SQLAlchemy's core (the extras ``sqlite`` and ``postgres``)
 ``schema``  tables and their migrations
+``pages``   launches as rows
 ``writer``  many callers' writes in one transaction
 """
 

@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from exatlas.errors import ConflictError
 from exatlas.ledger.memory import lost, missing
+from exatlas.ledger.pages import PAGE
 from exatlas.ledger.schema import launches, touches, workers
 from exatlas.records.launch import LaunchState
 from exatlas.records.lease import Standing
@@ -65,7 +66,7 @@ def claim(connection: Connection, worker: str, most: int) -> list[Row[Any]]:
     if not ids:
         return []
     connection.execute(update(launches).where(launches.c.launch_id.in_(ids)).values(worker=worker, former=None))
-    taken = select(launches.c.record, launches.c.worker).where(launches.c.launch_id.in_(ids))
+    taken = select(*PAGE).where(launches.c.launch_id.in_(ids))
     return list(connection.execute(taken.order_by(launches.c.intended_at, launches.c.launch_id)))
 
 
@@ -73,9 +74,7 @@ def seize(connection: Connection, launch_id: str, worker: str) -> Any:
     """See :class:`exatlas.Ledger`. Gives a row."""
     _owner_of(connection, worker)
     one = launches.c.launch_id == launch_id
-    row = connection.execute(
-        select(launches.c.record, launches.c.worker, launches.c.state).where(one).with_for_update()
-    ).first()
+    row = connection.execute(select(*PAGE, launches.c.state).where(one).with_for_update()).first()
     if row is None or row.state == LaunchState.GONE.value:
         raise missing(launch_id)
     if row.worker == worker:
@@ -83,7 +82,7 @@ def seize(connection: Connection, launch_id: str, worker: str) -> Any:
     if row.worker is not None and row.state == LaunchState.TERMINATING.value:
         raise ConflictError(f"launch {launch_id} is being terminated")
     connection.execute(update(launches).where(one).values(worker=worker, former=row.worker))
-    return connection.execute(select(launches.c.record, launches.c.worker).where(one)).one()
+    return connection.execute(select(*PAGE).where(one)).one()
 
 
 def leave(connection: Connection, worker: str) -> None:
@@ -109,11 +108,6 @@ def touched(connection: Connection, now: float, launch_ids: list[str]) -> dict[s
     """See :class:`exatlas.Ledger`."""
     found = connection.execute(select(touches).where(touches.c.launch_id.in_(launch_ids)))
     return {row.launch_id: now - row.touched for row in found}
-
-
-def forget_touches(connection: Connection, launch_id: str) -> None:
-    """A launch has ended."""
-    connection.execute(delete(touches).where(touches.c.launch_id == launch_id))
 
 
 def _owner_of(connection: Connection, worker: str) -> str:

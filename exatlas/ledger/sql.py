@@ -13,15 +13,13 @@ from decimal import Decimal
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import orjson
-from attrs import evolve
-from sqlalchemy import URL, Connection, Engine, create_engine, event, insert, make_url, select, text, update
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, select, text
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import StaticPool
 
-from exatlas.errors import ConfigError, ConflictError
+from exatlas.errors import ConfigError
 from exatlas.ledger import leases, outbox, purses
-from exatlas.ledger.memory import missing
+from exatlas.ledger.pages import PAGE, READ, Intent, Step, launch_of, write
 from exatlas.ledger.schema import launches, migrate
 from exatlas.ledger.wakeups import Wakeups
 from exatlas.ledger.writer import GroupWriter
@@ -30,7 +28,6 @@ from exatlas.records.budget import Hold, Shortfall
 from exatlas.records.launch import Launch, LaunchState
 from exatlas.records.lease import Standing
 from exatlas.records.outbox import Entry
-from exatlas.records.serial import structure, unstructure
 
 if TYPE_CHECKING:
     from exatlas.ledger.notices import Notices
@@ -40,8 +37,7 @@ T = TypeVar("T")
 NOTICES = "exatlas.ledger.notices"
 """Imported late: it needs PostgreSQL's driver."""
 WORKERS = ("worker",)
-MIGRATION = ("",)
-"""Places in a transaction: after all launches, and before everything."""
+"""The place in a transaction of work that locks workers, and maybe what they hold."""
 OFTEN_S = 1.0
 """How often to look for entries of other processes where nobody says that there are some."""
 SELDOM_S = 5.0
@@ -56,9 +52,9 @@ BUSY_STEP_S = 0.02
 class SqlLedger:
     """Launches in a database: ``sqlite:///machines.db``, or ``postgresql://user@host/name``.
 
-    Tables are made and migrated at the first use. SQLite runs in WAL mode with full synchronisation; every write is on
-    the disk before its call returns. Several processes may share either kind, and several hosts PostgreSQL. Belongs to
-    the event loop that first uses it.
+    Tables are made and migrated at the first use. SQLite (3.35 or newer) runs in WAL mode with full synchronisation;
+    every write is on the disk before its call returns. Several processes may share either kind, and several hosts
+    PostgreSQL. Belongs to the event loop that first uses it.
 
     Args:
         url: Where it is.
@@ -81,14 +77,7 @@ class SqlLedger:
 
     async def intend(self, launch: Launch, /) -> None:
         """See :class:`exatlas.Ledger`."""
-        row = _row_of(launch)
-
-        def work(connection: Connection) -> None:
-            if connection.execute(_one(launch.launch_id)).first() is not None:
-                raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
-            connection.execute(insert(launches).values(**row, worker=launch.worker))
-
-        await self._do(work, _locking(launch.launch_id))
+        await self._write(Intent(launch))
 
     async def advance(
         self,
@@ -102,26 +91,14 @@ class SqlLedger:
         **facts: Any,
     ) -> Launch:
         """See :class:`exatlas.Ledger`."""
-
-        def work(connection: Connection) -> Launch:
-            row = connection.execute(_one(launch_id).with_for_update()).first()
-            if row is None:
-                raise missing(launch_id)
-            launch = _launch_of(row).advanced(to, at, expect=expect, worker=worker, **facts)
-            change = update(launches).where(launches.c.launch_id == launch_id).values(**_row_of(launch))
-            connection.execute(change)
-            if launch.state.is_final:
-                leases.forget_touches(connection, launch_id)
-            return launch
-
-        return await self._do(work, _locking(launch_id))
+        return await self._write(Step(launch_id, to, at, expect, worker, facts))
 
     async def get(self, launch_id: str, /) -> Launch | None:
         """See :class:`exatlas.Ledger`."""
 
         def work(connection: Connection) -> Launch | None:
-            row = connection.execute(_one(launch_id)).first()
-            return None if row is None else _launch_of(row)
+            row = connection.execute(READ, {"which": launch_id}).first()
+            return None if row is None else launch_of(row)
 
         return await self._do(work)
 
@@ -139,7 +116,7 @@ class SqlLedger:
         """See :class:`exatlas.Ledger`."""
         wanted = {"owner": owner, "provider": provider, "account": account, "compute_id": compute_id}
         wanted |= {"tenant": tenant, "user": user}
-        query = select(launches.c.record, launches.c.worker).order_by(launches.c.intended_at, launches.c.launch_id)
+        query = select(*PAGE).order_by(launches.c.intended_at, launches.c.launch_id)
         for name, value in wanted.items():
             if value is not None:
                 query = query.where(launches.c[name] == value)
@@ -147,7 +124,7 @@ class SqlLedger:
             query = query.where(launches.c.state.in_([state.value for state in states]))
 
         def work(connection: Connection) -> list[Launch]:
-            return [_launch_of(row) for row in connection.execute(query)]
+            return [launch_of(row) for row in connection.execute(query)]
 
         return await self._do(work)
 
@@ -167,11 +144,11 @@ class SqlLedger:
 
     async def claim(self, worker: str, most: int, /) -> list[Launch]:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: [_launch_of(row) for row in leases.claim(to, worker, most)], WORKERS)
+        return await self._do(lambda to: [launch_of(row) for row in leases.claim(to, worker, most)], WORKERS)
 
     async def seize(self, launch_id: str, worker: str, /) -> Launch:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: _launch_of(leases.seize(to, launch_id, worker)), _locking(launch_id))
+        return await self._do(lambda to: launch_of(leases.seize(to, launch_id, worker)), _locking(launch_id))
 
     async def leave(self, worker: str, /) -> None:
         """See :class:`exatlas.Ledger`."""
@@ -233,7 +210,7 @@ class SqlLedger:
 
         def work(connection: Connection) -> list[Launch]:
             ids = purses.unsettled(connection, owner)
-            return [_launch_of(connection.execute(_one(launch_id)).one()) for launch_id in ids]
+            return [launch_of(connection.execute(READ, {"which": launch_id}).one()) for launch_id in ids]
 
         return await self._do(work)
 
@@ -243,6 +220,22 @@ class SqlLedger:
             await self._notices.aclose()
         await self._writer.aclose()
 
+    async def _write(self, item: Intent | Step) -> Launch:
+        """Write to one launch, together with whatever else is written to launches in its transaction."""
+        await self._migrated()
+        launch: Launch = await self._writer.join(write, item, _locking(item.launch_id))
+        return launch
+
+    async def _do(self, work: Callable[[Connection], T], order: tuple[str, ...] = ()) -> T:
+        """Do the work in a transaction, once the tables are there."""
+        await self._migrated()
+        return await self._writer.do(work, order)
+
+    async def _migrated(self) -> None:
+        if not self._ready:
+            await self._writer.do(migrate)
+            self._ready = True
+
     def _now(self, connection: Connection) -> float:
         """Seconds since 1970, by the clock that all who share this database have in common."""
         if self._clock is not None:
@@ -251,13 +244,6 @@ class SqlLedger:
             return float(connection.execute(_SERVER_TIME).scalar_one())
         return time.time()
 
-    async def _do(self, work: Callable[[Connection], T], order: tuple[str, ...] = ()) -> T:
-        """Do the work in a transaction, once the tables are there."""
-        if not self._ready:
-            await self._writer.do(migrate, MIGRATION)
-            self._ready = True
-        return await self._writer.do(work, order)
-
 
 _SERVER_TIME = text("SELECT extract(epoch FROM clock_timestamp())")
 
@@ -265,30 +251,6 @@ _SERVER_TIME = text("SELECT extract(epoch FROM clock_timestamp())")
 def _locking(launch_id: str) -> tuple[str, ...]:
     """The place in a transaction of work that locks one launch."""
     return ("launch", launch_id)
-
-
-def _one(launch_id: str) -> Any:
-    return select(launches.c.record, launches.c.worker).where(launches.c.launch_id == launch_id)
-
-
-def _row_of(launch: Launch) -> dict[str, Any]:
-    return {
-        "launch_id": launch.launch_id,
-        "owner": launch.owner,
-        "provider": launch.provider,
-        "account": launch.account,
-        "state": launch.state.value,
-        "compute_id": launch.compute_id,
-        "intended_at": launch.intended_at,
-        "record": orjson.dumps(unstructure(launch)).decode(),
-        "tenant": launch.tenant,
-        "user": launch.user,
-        "is_session": bool(launch.session),
-    }
-
-
-def _launch_of(row: Any) -> Launch:
-    return evolve(structure(orjson.loads(row.record), Launch), worker=row.worker)
 
 
 def _parsed(url: str) -> URL:

@@ -8,8 +8,10 @@ in different orders would wait for each other, so each batch is run in an order 
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -18,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from exatlas.errors import AtlasError, LedgerError
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 LARGEST_BATCH = 500
@@ -26,7 +29,8 @@ LARGEST_BATCH = 500
 
 @frozen
 class _Piece:
-    work: Callable[[Connection], Any]
+    together: Callable[[Connection, list[Any]], Sequence[Any]]
+    item: Any
     order: tuple[str, ...]
     done: "asyncio.Future[Any]"
 
@@ -57,10 +61,22 @@ class GroupWriter:
         Raises:
             LedgerError: the database cannot be reached or written. Nothing of the work is kept.
         """
+        end: T = await self.join(_each, work, order)
+        return end
+
+    async def join(
+        self, together: Callable[[Connection, list[A]], Sequence[Any]], item: A, order: tuple[str, ...]
+    ) -> Any:
+        """Do the same as others in one go, and return what came of this item; all else is as in :meth:`do`.
+
+        Args:
+            together: Gets the items of everybody who wants the same in this transaction, by rising order, and gives
+                one end for each: what its caller gets, or an error of ours, for which nothing was changed.
+        """
         if self._closed:
             raise LedgerError("the ledger is closed")
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Piece(work, order, done))
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Piece(together, item, order, done))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush(), name="exatlas ledger")
         return await done
@@ -80,7 +96,7 @@ class GroupWriter:
             while self._waiting:
                 batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
                 batch.sort(key=lambda piece: piece.order)
-                ends = await loop.run_in_executor(self._thread, self._run, [piece.work for piece in batch])
+                ends = await loop.run_in_executor(self._thread, self._run, batch)
                 for piece, end in zip(batch, ends, strict=True):
                     _settle(piece.done, end)
         finally:
@@ -88,20 +104,27 @@ class GroupWriter:
             for piece in (*batch, *self._waiting):
                 piece.done.cancel()
 
-    def _run(self, works: list[Callable[[Connection], Any]]) -> list[Any]:
+    def _run(self, batch: list[_Piece]) -> list[Any]:
         """Do a batch in one transaction; where that fails, each piece in its own, so that one cannot spoil all."""
         try:
-            return self._transaction(works)
+            return self._transaction(batch)
         except SQLAlchemyError as error:
-            if len(works) == 1:
+            if len(batch) == 1:
                 return [_ours(error)]
-        return [self._run([work])[0] for work in works]
+        return [self._run([piece])[0] for piece in batch]
 
-    def _transaction(self, works: list[Callable[[Connection], Any]]) -> list[Any]:
+    def _transaction(self, batch: list[_Piece]) -> list[Any]:
+        ends: list[Any] = []
         with self._engine.begin() as connection:
-            ends = [_end_of(work, connection) for work in works]
+            for together, pieces in groupby(batch, key=attrgetter("together")):
+                ends += together(connection, [piece.item for piece in pieces])
         self.transactions += 1
         return ends
+
+
+def _each(connection: Connection, works: list[Callable[[Connection], Any]]) -> list[Any]:
+    """One work after the other."""
+    return [_end_of(work, connection) for work in works]
 
 
 def _end_of(work: Callable[[Connection], Any], connection: Connection) -> Any:

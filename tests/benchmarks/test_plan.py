@@ -1,6 +1,8 @@
 """The plan asks only for what there is."""
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -30,3 +32,9 @@ def test_the_vendor_is_measured_once_and_the_floor_in_every_round():
     step = steps(quick=False)[0]
     assert [step.takes_part("runpod", number) for number in range(3)] == [True, False, False]
     assert all(step.takes_part("floor", number) for number in range(3))
+
+
+def test_no_measurement_pays_for_what_another_one_loads():
+    question = "import sys, benchmarks.child; print({'sqlalchemy', 'psycopg', 'runpod'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "set()"

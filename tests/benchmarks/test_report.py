@@ -3,7 +3,7 @@
 import pytest
 from attrs import evolve
 
-from benchmarks.kept import FULL, Kept, Result, load, save
+from benchmarks.kept import FULL, Kept, Result, load, merged, save
 from benchmarks.report import README, in_readme, table, verdicts
 
 RESULT = Result(
@@ -42,6 +42,25 @@ def test_under_limits_exatlas_is_held_against_the_floor_that_keeps_to_them():
 def test_numbers_survive_being_kept(tmp_path):
     save(KEPT, tmp_path / "results.json")
     assert load(tmp_path / "results.json") == KEPT
+
+
+def test_a_group_that_was_taken_again_takes_its_place():
+    others = [evolve(RESULT, group="sse"), evolve(RESULT, group="flood")]
+    whole = evolve(KEPT, results=[others[0], RESULT, others[1]])
+    again = [evolve(RESULT, name="again"), evolve(RESULT, name="and more")]
+    new = evolve(RESULT, group="ledgers")
+    part = evolve(KEPT, taken="2026-01-05", versions={"exatlas": "1", "psycopg": "3"}, results=[*again, new])
+    both = merged(whole, part)
+    assert both.results == [others[0], *again, others[1], new]
+    assert (both.taken, both.versions) == ("2026-01-02 to 2026-01-05", {"exatlas": "1", "psycopg": "3"})
+    assert merged(both, evolve(part, taken="2026-01-07")).taken == "2026-01-02 to 2026-01-07"
+    assert merged(whole, evolve(part, taken=whole.taken)).taken == whole.taken
+
+
+@pytest.mark.parametrize("change", [{"machine": "another"}, {"versions": {"exatlas": "2"}}])
+def test_numbers_of_different_machines_or_versions_are_not_mixed(change):
+    with pytest.raises(ValueError, match="take all of them again"):
+        merged(KEPT, evolve(KEPT, **change))
 
 
 def test_the_readme_gets_the_tables_with_machine_and_versions():

@@ -1,15 +1,11 @@
 """Every kind of ledger, a real PostgreSQL among them that the tests start themselves."""
 
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
+from benchmarks.postgres import postgres, programs
 from exatlas.ledger import MemoryLedger, SqlLedger
 from exatlas.records.launch import Launch
 
@@ -17,34 +13,14 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = ("memory", "sqlite", "postgres")
 
 
-def _server() -> Path | None:
-    """Where PostgreSQL's programs are, if anywhere."""
-    homes = [*Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, os.environ.get("PATH", "").split(os.pathsep))]
-    return next((home for home in homes if (home / "initdb").exists() and (home / "postgres").exists()), None)
-
-
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A PostgreSQL of our own on a socket in a folder: nothing of it is on any network."""
-    home = _server()
+    """A PostgreSQL of our own."""
+    home = programs()
     if home is None:
         pytest.skip("PostgreSQL's server is not installed")
-    # Not below pytest's own folder, which only its owner may enter.
-    with TemporaryDirectory(prefix="exatlas-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        as_somebody = {}
-        if os.getuid() == 0:  # the server refuses to run as root
-            shutil.chown(folder, "postgres")
-            as_somebody = {"user": "postgres"}
-        data = folder / "data"
-        run = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_somebody}
-        subprocess.run([home / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-N"], **run)
-        options = f"-k {folder} -c listen_addresses='' -c shared_buffers=16MB"
-        subprocess.run([home / "pg_ctl", "-D", data, "-w", "-l", folder / "log", "-o", options, "start"], **run)
-        try:
-            yield f"postgresql://tests@/postgres?host={folder}"
-        finally:
-            subprocess.run([home / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], **run)
+    with postgres(home) as url:
+        yield url
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from exatlas.errors import ConflictError, NotFoundError
-from exatlas.records.launch import LaunchState, RateSegment
+from exatlas.records.launch import Launch, LaunchState, RateSegment
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = START + timedelta(minutes=5)
@@ -132,3 +132,21 @@ async def test_closing_twice_is_fine(ledger, a_launch):
     await ledger.intend(a_launch())
     await ledger.aclose()
     await ledger.aclose()
+
+
+async def test_writes_to_one_launch_that_wait_together_build_on_each_other(ledger, a_launch):
+    await ledger.find()
+    launch_id = a_launch().launch_id
+    ends = await asyncio.gather(
+        ledger.intend(a_launch()),
+        ledger.intend(a_launch(owner="somebody else")),
+        ledger.advance(launch_id, LaunchState.CREATED, LATER, compute_id="m-1"),
+        ledger.advance(launch_id, LaunchState.READY, LATER, expect=LaunchState.CREATED),
+        ledger.advance(launch_id, LaunchState.READY, LATER, expect=LaunchState.CREATED),
+        ledger.advance("nobody's", LaunchState.GONE, LATER),
+        return_exceptions=True,
+    )
+    assert [type(end) for end in ends] == [type(None), ConflictError, Launch, Launch, ConflictError, NotFoundError]
+    kept = await ledger.get(launch_id)
+    assert kept == ends[3]
+    assert (kept.owner, kept.compute_id, kept.ready_at) == ("tests", "m-1", LATER)

@@ -6,11 +6,12 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
-from exatlas.errors import ConfigError, LedgerError
+from exatlas.errors import ConfigError, ConflictError, LedgerError
 from exatlas.ledger import SqlLedger
 from exatlas.ledger.schema import MIGRATIONS
 from exatlas.ledger.sql import _switch_to_wal
@@ -46,25 +47,46 @@ async def test_writes_that_wait_together_share_a_transaction(sql_url, a_launch):
 
 @pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)
 async def test_two_writers_take_their_locks_in_the_same_order(sql_url, a_launch):
-    ids = [f"launch-{number:03}" for number in range(200)]
-    ledgers = [SqlLedger(sql_url), SqlLedger(sql_url)]
+    ids = [f"launch-{number:03}" for number in range(100)]
+    one, other = SqlLedger(sql_url), SqlLedger(sql_url)
+    for launch_id in reversed(ids):  # as they lie in the table
+        await one.intend(a_launch(launch_id))
+    await other.find()
     begun = [threading.Event(), threading.Event()]
 
-    def meet(own, other):
+    def meet(own, others):
         own.set()
-        other.wait()
+        others.wait()
 
-    await asyncio.gather(*(ledgers[0].intend(a_launch(launch_id)) for launch_id in ids))
-    await ledgers[1].find()
-    before = [ledger._writer.transactions for ledger in ledgers]
+    def lock(launch_id, connection):
+        query = text("SELECT 1 FROM exatlas_launches WHERE launch_id = :id FOR UPDATE")
+        return connection.execute(query, {"id": launch_id}).scalar()
+
+    before = [ledger._writer.transactions for ledger in (one, other)]
     await asyncio.gather(
-        ledgers[0]._do(lambda _: meet(*begun)),
-        ledgers[1]._do(lambda _: meet(*reversed(begun))),
-        *(ledgers[0].advance(launch_id, LaunchState.CREATED, START) for launch_id in ids),
-        *(ledgers[1].advance(launch_id, LaunchState.CREATED, START) for launch_id in reversed(ids)),
+        one._do(lambda _: meet(*begun)),
+        other._do(lambda _: meet(*reversed(begun))),
+        *(one.advance(launch_id, LaunchState.CREATED, START) for launch_id in ids),
+        *(other._do(partial(lock, launch_id), ("launch", launch_id)) for launch_id in reversed(ids)),
     )
     # The victim of a deadlock would have started again, each piece in a transaction of its own.
-    assert [ledger._writer.transactions - was for ledger, was in zip(ledgers, before, strict=True)] == [1, 1]
+    assert [ledger._writer.transactions - was for ledger, was in zip((one, other), before, strict=True)] == [1, 1]
+    await one.aclose()
+    await other.aclose()
+
+
+@both
+async def test_two_who_intend_the_same_launch_fail_nobody_else(sql_url, a_launch):
+    ledgers = [SqlLedger(sql_url), SqlLedger(sql_url)]
+    for ledger in ledgers:
+        await ledger.find()
+    before = [ledger._writer.transactions for ledger in ledgers]
+    shared = [ledger.intend(a_launch("shared")) for ledger in ledgers]
+    own = [ledger.intend(a_launch(f"own-{number}")) for number, ledger in enumerate(ledgers)]
+    ends = await asyncio.gather(*shared, *own, return_exceptions=True)
+    assert [type(end) for end in ends if end] == [ConflictError]
+    assert [launch.launch_id for launch in await ledgers[0].find()] == ["own-0", "own-1", "shared"]
+    assert ledgers[1]._writer.transactions - before[1] == 1
     for ledger in ledgers:
         await ledger.aclose()
 
@@ -79,6 +101,21 @@ async def test_work_is_done_in_order_and_else_as_it_came(tmp_path):
     )
     await ledger.aclose()
     assert done == [((), 2), (("budget", "z"), 3), (("launch", "a"), 1), (("launch", "a"), 4), (("launch", "b"), 0)]
+
+
+@both
+async def test_a_hundred_writes_take_as_many_statements_as_one(sql_url, a_launch):
+    ledger = SqlLedger(sql_url)
+    await ledger.find()
+    said = []
+    listening = (ledger._writer._engine, "before_cursor_execute", lambda *given: said.append(given[2].split()[0]))
+    event.listen(*listening)
+    ids = [f"launch-{number}" for number in range(100)]
+    await asyncio.gather(*(ledger.intend(a_launch(launch_id)) for launch_id in ids))
+    await asyncio.gather(*(ledger.advance(launch_id, LaunchState.CREATED, START) for launch_id in ids))
+    assert [word for word in said if word != "BEGIN"] == ["INSERT", "SELECT", "UPDATE"]
+    event.remove(*listening)
+    await ledger.aclose()
 
 
 @both
