@@ -11,5 +11,5 @@
 ``kept``      results as JSON
 ``report``    tables
 
-Run ``python -m benchmarks``, or ``python -m benchmarks --quick`` for a first look in under a minute.
+Run ``python -m benchmarks``, or ``python -m benchmarks --quick`` for a first look in about a minute.
 """

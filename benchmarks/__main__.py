@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
         "Ends with 1 when a target is missed.",
     )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"only these: {', '.join(GROUPS)}")
-    parser.add_argument("--quick", action="store_true", help="one round with small numbers, in under a minute")
+    parser.add_argument("--quick", action="store_true", help="one round with small numbers, in about a minute")
     parser.add_argument("--json", type=Path, metavar="PATH", help="keep the numbers here instead")
     parser.add_argument(
         "--merge", action="store_true", help="renew these groups in the kept numbers and the README's tables"

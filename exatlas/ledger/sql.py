@@ -1,8 +1,10 @@
 """A durable ledger in SQLite or PostgreSQL.
 
-SQLAlchemy's synchronous core in one thread, and not its asyncio side: every statement of a grouped transaction would
-cross between loop and thread otherwise, which costs more than the statement. Needs the extra ``sqlite`` or
-``postgres``.
+SQLAlchemy's synchronous core in one thread, and not its asyncio side: the same statements awaited over aiosqlite,
+where each crosses between loop and thread by itself, give a third of the writes per second to one writer and two
+thirds to fifty; over asyncpg neither way is clearly faster. The bare drivers are two to three times as fast, and every
+statement would have to be written twice. ``python -m benchmarks ledgers`` holds it against all of them. Needs the extra
+``sqlite`` or ``postgres``.
 """
 
 import sqlite3

@@ -108,9 +108,9 @@ class GroupWriter:
         """Do a batch in one transaction; where that fails, each piece in its own, so that one cannot spoil all."""
         try:
             return self._transaction(batch)
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - supervised boundary: it belongs to one caller, and others wait too
             if len(batch) == 1:
-                return [_ours(error)]
+                return [_ours(error) if isinstance(error, SQLAlchemyError) else error]
         return [self._run([piece])[0] for piece in batch]
 
     def _transaction(self, batch: list[_Piece]) -> list[Any]:
@@ -138,7 +138,7 @@ def _end_of(work: Callable[[Connection], Any], connection: Connection) -> Any:
 def _settle(done: "asyncio.Future[Any]", end: Any) -> None:
     if done.done():  # its caller was cancelled
         return
-    if isinstance(end, AtlasError):
+    if isinstance(end, Exception):
         done.set_exception(end)
     else:
         done.set_result(end)

@@ -134,6 +134,18 @@ async def test_closing_twice_is_fine(ledger, a_launch):
     await ledger.aclose()
 
 
+async def test_a_caller_who_names_an_unknown_fact_harms_nobody_else(ledger, a_launch):
+    await ledger.intend(a_launch("mine"))
+    ends = await asyncio.gather(
+        ledger.intend(a_launch("yours")),
+        ledger.advance("mine", LaunchState.CREATED, LATER, colour="red"),
+        ledger.advance("mine", LaunchState.CREATED, LATER, compute_id="m-1"),
+        return_exceptions=True,
+    )
+    assert [type(end) for end in ends] == [type(None), TypeError, Launch]
+    assert {launch.launch_id: launch.compute_id for launch in await ledger.find()} == {"mine": "m-1", "yours": None}
+
+
 async def test_writes_to_one_launch_that_wait_together_build_on_each_other(ledger, a_launch):
     await ledger.find()
     launch_id = a_launch().launch_id
