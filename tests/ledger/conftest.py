@@ -1,11 +1,12 @@
 """Every kind of ledger, a real PostgreSQL among them that the tests start themselves."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from benchmarks.postgres import postgres, programs
+from exatlas import ManualClock
 from exatlas.ledger import MemoryLedger, SqlLedger
 from exatlas.records.launch import Launch
 
@@ -40,17 +41,37 @@ def _emptied(url: str) -> str:
     return url
 
 
+@pytest.fixture
+def clock() -> ManualClock:
+    """By which the leases of `ledger` run out."""
+    return ManualClock()
+
+
 @pytest.fixture(params=KINDS)
-async def ledger(request, tmp_path):
+async def ledger(request, tmp_path, clock):
     """An empty ledger of each kind."""
     if request.param == "memory":
-        made = MemoryLedger()
+        made = MemoryLedger(clock)
     elif request.param == "sqlite":
-        made = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
+        made = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=clock)
     else:
-        made = SqlLedger(_emptied(request.getfixturevalue("postgres_url")))
+        made = SqlLedger(_emptied(request.getfixturevalue("postgres_url")), clock=clock)
     yield made
     await made.aclose()
+
+
+@pytest.fixture
+async def opened(sql_url) -> AsyncIterator[Callable[..., SqlLedger]]:
+    """Opens ledgers on one and the same database, as several processes do."""
+    made: list[SqlLedger] = []
+
+    def open_one(**options) -> SqlLedger:
+        made.append(SqlLedger(sql_url, **options))
+        return made[-1]
+
+    yield open_one
+    for one in made:
+        await one.aclose()
 
 
 @pytest.fixture
