@@ -190,9 +190,13 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_version_1, _version_2)
 
 
 def insert_missing(connection: Connection, table: Table, **values: Any) -> bool:
-    """Insert a row, unless there is one with its key. Others that do so at the same time are waited for."""
+    """Insert a row, unless there is one with its key; gives whether there was none.
+
+    Others that do so at the same time are waited for.
+    """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    adding = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    return connection.execute(adding.returning(*table.primary_key)).first() is not None
 
 
 def by_code_point(connection: Connection, column: Any) -> Any:
