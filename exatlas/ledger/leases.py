@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Float, Row, cast, delete, func, literal, select, update
+from sqlalchemy import ColumnElement, Connection, Float, Row, Select, cast, delete, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from exatlas.errors import ConflictError
@@ -92,7 +92,8 @@ def seize(connection: Connection, launch_id: str, worker: str) -> Any:
     if row.worker is not None:
         if row.state == LaunchState.TERMINATING.value:
             raise ConflictError(f"launch {launch_id} is being terminated")
-        insert_missing(connection, seizures, worker=row.worker, launch_id=launch_id)
+        if connection.execute(_living(workers.c.worker == row.worker)).first():
+            insert_missing(connection, seizures, worker=row.worker, launch_id=launch_id)
     _forget(connection, worker, [launch_id])
     return connection.execute(update(launches).where(one).values(worker=worker).returning(*PAGE)).one()
 
@@ -122,11 +123,14 @@ def touched(connection: Connection, now: float, launch_ids: Collection[str]) -> 
 
 def _owner_of(connection: Connection, worker: str) -> str:
     """The owner of a living worker, that cannot be buried before this transaction has ended."""
-    alive = select(workers.c.owner).where(workers.c.worker == worker, ~workers.c.gone).with_for_update(read=True)
-    row = connection.execute(alive).first()
+    row = connection.execute(_living(workers.c.worker == worker).with_for_update(read=True)).first()
     if row is None:
         raise lost(worker)
     return str(row.owner)
+
+
+def _living(which: ColumnElement[bool]) -> Select[tuple[str, str]]:
+    return select(workers.c.worker, workers.c.owner).where(which, ~workers.c.gone)
 
 
 def _free(connection: Connection, names: Collection[str]) -> None:
@@ -140,8 +144,8 @@ def _free(connection: Connection, names: Collection[str]) -> None:
 
 
 def _standing(connection: Connection, now: float, worker: str, owner: str) -> Standing:
-    living = select(workers.c.worker).where(workers.c.owner == owner, ~workers.c.gone)
-    eldest = connection.execute(living.order_by(workers.c.enlisted, workers.c.worker).limit(1)).scalar()
+    by_age = _living(workers.c.owner == owner).order_by(workers.c.enlisted, workers.c.worker)
+    eldest = connection.execute(by_age.limit(1)).scalar()
     told = delete(seizures).where(seizures.c.worker == worker).returning(seizures.c.launch_id)
     seized = frozenset(connection.execute(told).scalars())
     return Standing(now=datetime.fromtimestamp(now, UTC), eldest=eldest == worker, seized=seized)
