@@ -129,7 +129,7 @@ def _owner_of(connection: Connection, worker: str) -> str:
     return str(row.owner)
 
 
-def _living(which: ColumnElement[bool]) -> Select[tuple[str, str]]:
+def _living(which: ColumnElement[bool]) -> Select[Any]:
     return select(workers.c.worker, workers.c.owner).where(which, ~workers.c.gone)
 
 
