@@ -42,20 +42,20 @@ def _emptied(url: str) -> str:
 
 
 @pytest.fixture
-def clock() -> ManualClock:
+def lease_clock() -> ManualClock:
     """By which the leases of `ledger` run out."""
     return ManualClock()
 
 
 @pytest.fixture(params=KINDS)
-async def ledger(request, tmp_path, clock):
+async def ledger(request, tmp_path, lease_clock):
     """An empty ledger of each kind."""
     if request.param == "memory":
-        made = MemoryLedger(clock)
+        made = MemoryLedger(lease_clock)
     elif request.param == "sqlite":
-        made = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=clock)
+        made = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}", clock=lease_clock)
     else:
-        made = SqlLedger(_emptied(request.getfixturevalue("postgres_url")), clock=clock)
+        made = SqlLedger(_emptied(request.getfixturevalue("postgres_url")), clock=lease_clock)
     yield made
     await made.aclose()
 
