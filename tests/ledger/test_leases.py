@@ -1,7 +1,6 @@
 """Workers, what they hold, and how it passes from one to another: one suite for every kind of ledger."""
 
 import asyncio
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +10,7 @@ from exatlas import ManualClock
 from exatlas.errors import ConflictError, LeaseLostError, NotFoundError
 from exatlas.ledger import leases
 from exatlas.records.launch import LaunchState
+from tests.ledger.halting import Halt, halted, waits_for_a_lock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SESSION = {"keep_on_exit": True}
@@ -321,29 +321,6 @@ async def test_no_worker_is_buried_by_two(opened, a_session):
     assert sorted(name for share in buried for name in share) == sorted(f"w{number}" for number in range(20))
 
 
-class Halt:
-    """Work that stands still in mid-transaction until it may go on."""
-
-    def __init__(self, work):
-        self.reached = threading.Event()
-        self.go_on = threading.Event()
-        self._work = work
-
-    def __call__(self, connection):
-        end = self._work(connection)
-        self.reached.set()
-        assert self.go_on.wait(30)
-        return end
-
-
-async def halted(ledger, work):
-    """Begin work in a ledger, and come back while it stands still."""
-    halt = Halt(work)
-    task = asyncio.create_task(ledger._apart(halt))
-    assert await asyncio.to_thread(halt.reached.wait, 30)
-    return halt, task
-
-
 @postgres
 async def test_a_claim_does_not_wait_for_another(opened, a_session):
     one, other = opened(), opened()
@@ -380,14 +357,6 @@ async def test_what_a_worker_writes_during_its_burial_fails_after_it(opened, a_s
     assert [(launch.launch_id, launch.state, launch.worker) for launch in kept] == [
         ("launch-001", LaunchState.INTENDED, None)
     ]
-
-
-async def waits_for_a_lock(ledger):
-    """Come back when somebody does."""
-    query = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    async with asyncio.timeout(30):
-        while not await ledger._do(lambda connection: connection.execute(query).scalar()):
-            await asyncio.sleep(0.01)
 
 
 @postgres

@@ -11,7 +11,7 @@ from exatlas.errors import LedgerError
 from exatlas.records.outbox import Entry
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-LONG_S = 600.0
+LONG_S = 60.0
 """Longer than any test may take."""
 both = pytest.mark.parametrize("sql_url", ["sqlite", "postgres"], indirect=True)
 postgres = pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)

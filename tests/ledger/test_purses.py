@@ -8,10 +8,14 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import event
 
+from exatlas.ledger import purses
+from exatlas.ledger.purses import Wish
 from exatlas.records.budget import Hold, Shortfall
 from exatlas.records.launch import LaunchState
+from tests.ledger.halting import halted, waits_for_a_lock
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+postgres = pytest.mark.parametrize("sql_url", ["postgres"], indirect=True)
 both = pytest.mark.parametrize("sql_url", ["sqlite", "postgres"], indirect=True)
 
 
@@ -123,9 +127,22 @@ async def test_of_many_who_want_the_last_dollar_one_gets_it(opened):
     assert set((await ledgers[0].held([f"p{rounds}" for rounds in range(10)])).values()) == {1}
 
 
+@postgres
+async def test_who_asks_while_another_takes_the_last_dollar_waits_and_gets_nothing(opened):
+    one, other = opened(), opened()
+    await other.hold("x", [of(0)])
+    wish = Wish("a", [of(10)], settled=False)
+    halt, holding = await halted(one, lambda connection: purses.hold(connection, [wish])[0])
+    asking = asyncio.create_task(other.hold("b", [of(1)]))
+    await waits_for_a_lock(opened())
+    halt.go_on.set()
+    assert await holding is None
+    assert await asking == Shortfall(purse="p", left_usd=Decimal(0))
+
+
 @both
 async def test_purses_that_overlap_are_not_taken_crosswise(opened):
-    """Everybody's purse is the last of the one's first hold, and comes between those of the other."""
+    """Everybody's purse is locked early by the one, and the other has by then what the one wants next."""
     ledgers = [opened(), opened()]
     names = [f"p{number:02d}" for number in range(40)]
     await ledgers[0].hold("x", [of(0, name, 1000) for name in [*names, "total"]])
@@ -144,6 +161,6 @@ async def test_purses_that_overlap_are_not_taken_crosswise(opened):
         ]
 
     for _ in range(5):
-        await asyncio.gather(*ask(ledgers[0], names), *ask(ledgers[1], names[::-1]))
+        await asyncio.gather(*ask(ledgers[0], names), *ask(ledgers[1], names[:0:-1]))
     assert failures == []
-    assert await ledgers[0].held(["total", "p00"]) == {"total": 80, "p00": 2}
+    assert await ledgers[0].held(["total", "p01"]) == {"total": 79, "p01": 2}
