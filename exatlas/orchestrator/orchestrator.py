@@ -295,10 +295,11 @@ class Orchestrator:
 
         Raises:
             NotFoundError: there is none, or it has ended.
+            LedgerError: the ledger is away, and somebody else may look after it.
         """
         session_id = _id(session)
         tracked = self._roster.find(session_id)
-        if tracked is None:
+        if tracked is None or not self._lease.held:  # another one's, or perhaps so by now
             await self._touches.foreign(session_id)
             return
         tracked.session = touched = evolve(tracked.session, touched_at=self._roster.now)
