@@ -95,7 +95,7 @@ class Takeover:
             return
         unclear = not launch.machine or launch.state in (LaunchState.INTENDED, LaunchState.LOST)
         if unclear or not await self._is_ours(launch) or self._look_after(launch, idle_s) is None:
-            self._roster.unclear.add(launch.launch_id)
+            self._roster.doubt(launch.launch_id)
 
     def _look_after(self, launch: Launch, idle_s: float | None) -> Tracked | None:
         try:
@@ -105,7 +105,7 @@ class Takeover:
             return None
         if session is None:
             return None
-        self._roster.unclear.discard(launch.launch_id)
+        self._roster.unclear.pop(launch.launch_id, None)
         tracked = self._roster.track(session, {"provider": launch.provider})
         self._roster.about(session, events.Adopted, compute_id=session.compute.id)
         if session.phase is Phase.ENDING:

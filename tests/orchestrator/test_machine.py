@@ -305,7 +305,15 @@ class Machine(RuleBasedStateMachine):
             self.run(self.settle())
         finally:
             self.run(self.cloud.__aexit__(None, None, None))
+            self.run(self.sweep())
             self.loop.close()
+
+    async def sweep(self):
+        """What a failed check has left running."""
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
 
     async def settle(self):
         """Whatever it was: a worker that is left alone with it for a while has an explanation for everything."""
