@@ -1,0 +1,149 @@
+"""What sessions cost the worker that looks after them: memory, CPU while nothing happens, and what happens to them."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any
+
+from benchmarks.books import database
+from benchmarks.measures import Numbers
+from benchmarks.measures.memory import present_mb
+from benchmarks.workers import LIMITS, REQUEST, ReadyCloud, adopted, fill, working
+from exatlas.ledger import MemoryLedger, SqlLedger
+from exatlas.orchestrator import Orchestrator, Session
+from exatlas.providers.memory.provider import MemoryProvider
+
+AT_ONCE = 50
+STEP_S = 0.01
+POLL_EVERY_S = 30.0
+"""An orchestrator's own, for which the price of polling is given."""
+LEASE_S = 30.0
+"""An orchestrator's own: it renews its lease every 7.5 s."""
+
+
+def held(contender: str, *, sessions: int, poll_every_s: float, idle_s: float) -> Numbers:
+    """Have so many sessions with limits hours away. The floor has their pages in the ledger and no orchestrator."""
+    return asyncio.run(_held(contender, sessions, poll_every_s, idle_s))
+
+
+async def _held(contender: str, sessions: int, poll_every_s: float, idle_s: float) -> Numbers:
+    cloud, ledger = ReadyCloud(), MemoryLedger()
+    gc.collect()
+    empty_mb = present_mb()
+    await fill(ledger, cloud, sessions)
+    if contender == "floor":
+        gc.collect()
+        return {"kb_per_session": (present_mb() - empty_mb) * 1000 / sessions}
+    async with working(cloud, ledger, poll_every=poll_every_s, lease=LEASE_S) as worker:
+        began = worker.now
+        taken_s = (await adopted(worker, sessions) - began).total_seconds()
+        await _polled(cloud, 1)
+        collected_s = _collected_s()
+        grown_mb = present_mb() - empty_mb
+        cloud.prepare()
+        tasks = len(asyncio.all_tasks())
+        began_cpu_s, opened = time.process_time(), time.perf_counter()
+        await asyncio.sleep(idle_s)
+        idle = (time.process_time() - began_cpu_s) / (time.perf_counter() - opened)
+        await _polled(cloud, 2)
+        poll_s = time.process_time() - cloud.asked[1]
+    return {
+        "kb_per_session": grown_mb * 1000 / sessions,
+        "tasks": tasks,
+        "idle_percent": idle * 100,
+        "poll_ms": poll_s * 1000,
+        "polling_percent": (idle + poll_s / POLL_EVERY_S) * 100,
+        "taken_per_s": sessions / taken_s,
+        "collect_ms": collected_s * 1000,
+    }
+
+
+async def _polled(cloud: ReadyCloud, times: int) -> None:
+    """Wait until a poll is over. Where nobody has anything to write, it goes on from the list call in one piece."""
+    while len(cloud.asked) < times:
+        await asyncio.sleep(STEP_S)
+
+
+def _collected_s() -> float:
+    """How long a full collection stops everything."""
+    gc.collect()
+    began = time.perf_counter()
+    gc.collect()
+    return time.perf_counter() - began
+
+
+def lived(contender: str, *, sessions: int, touches: int) -> Numbers:
+    """Spawn sessions in memory, fifty at once, use them so many times each, and end them by leaving."""
+    return asyncio.run(_lived(sessions, touches))
+
+
+async def _lived(sessions: int, touches: int) -> Numbers:
+    limits = {"idle_ttl": LIMITS.idle_ttl, "max_runtime": LIMITS.max_runtime, "tenant": "studio", "user": "ada"}
+    async with MemoryProvider() as cloud:
+        async with working(cloud, MemoryLedger()) as worker:
+            ids: list[str] = []
+
+            async def spawn(_: int) -> None:
+                ids.append((await worker.spawn(**REQUEST, **limits)).id)
+
+            spawned_s = await _timed(spawn(number) for number in range(sessions))
+            told_s = await _timed((worker.touch(session) for session in ids), at_once=1)
+            touched_s = await _touched_s(worker, ids, touches)
+            left = time.perf_counter()
+        ended_s = time.perf_counter() - left
+        if cloud.rented:
+            raise RuntimeError("machines were left")
+    return {
+        "spawned_per_s": sessions / spawned_s,
+        "told_per_s": sessions / told_s,
+        "touched_per_s": sessions * touches / touched_s,
+        "ended_per_s": sessions / ended_s,
+    }
+
+
+async def _touched_s(worker: Orchestrator, ids: Sequence[str], touches: int) -> float:
+    began = time.perf_counter()
+    for _ in range(touches):
+        for session in ids:
+            await worker.touch(session)
+    return time.perf_counter() - began
+
+
+def foreign(contender: str, *, kind: str, sessions: int, touches: int) -> Numbers:
+    """Two workers on one ledger: use, read and list at one what the other holds."""
+    with database(kind) as url:
+        return asyncio.run(_foreign(url, sessions, touches))
+
+
+async def _foreign(url: str, sessions: int, touches: int) -> Numbers:
+    cloud, ledger, ledger_of_other = ReadyCloud(), SqlLedger(url), SqlLedger(url)
+    await fill(ledger, cloud, sessions)
+    async with working(cloud, ledger) as holder:
+        await adopted(holder, sessions)
+        async with working(cloud, ledger_of_other) as worker:
+            ids = [session.id for session in await worker.list()]
+            first_s = await _timed(worker.touch(session) for session in ids)
+            again_s = await _touched_s(worker, ids, touches)
+            info_s = await _timed(worker.info(session) for session in ids)
+            list_s = await _timed([worker.list()])
+    await ledger.aclose()
+    await ledger_of_other.aclose()
+    return {
+        "first_per_s": sessions / first_s,
+        "again_per_s": sessions * touches / again_s,
+        "info_per_s": sessions / info_s,
+        "list_per_s": sessions / list_s,
+    }
+
+
+async def _timed(work: Iterable[Coroutine[Any, Any, None | Session | Sequence[Session]]], at_once: int = AT_ONCE) -> float:
+    left = iter(work)
+
+    async def one_after_the_other() -> None:
+        for item in left:
+            await item
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one_after_the_other() for _ in range(at_once)))
+    return time.perf_counter() - began
