@@ -301,11 +301,12 @@ class Orchestrator:
         if tracked is None:
             await self._touches.foreign(session_id)
             return
-        tracked.session = touched = evolve(tracked.session, touched_at=self._roster.now)
+        now = self._roster.now
+        tracked.touch(now)
         self._touches.own(session_id)
         # The timer is left as it is: when it comes, it looks at the touch and waits on.
-        if self._roster.is_news(touched):
-            self._roster.about(touched, events.Touched)
+        if self._roster.is_news(tracked, now):
+            self._roster.about(tracked.session, events.Touched)
 
     async def stop(self, session: str | Session, /) -> Session:
         """Pause its machine, keeping the volume. The idle time stands still; runtime and cost go on.
