@@ -1,5 +1,6 @@
 """Sessions that other workers have left behind, or that are needed here: how they come to this worker."""
 
+import asyncio
 import logging
 
 from attrs import evolve
@@ -40,13 +41,17 @@ class Takeover:
         """
         roster = self._roster
         await roster.ledger.bury(roster.lease.owner)
+        accounts: dict[str, str | None] = {}
         while True:
             launches = await roster.ledger.claim(roster.lease.name, BATCH)
             idle = await roster.ledger.touched([launch.launch_id for launch in launches]) if launches else {}
             for launch in launches:
-                await self._take(launch, idle.get(launch.launch_id))
+                if launch.provider not in accounts:
+                    accounts[launch.provider] = await self._account_at(launch.provider)
+                self._take(launch, idle.get(launch.launch_id), accounts[launch.provider])
             if len(launches) < BATCH:
                 return
+            await asyncio.sleep(0)  # a ledger in memory lets nobody else run: what was told has to be written meanwhile
 
     async def seize(self, session_id: str) -> Tracked:
         """Take one session, from whomever.
@@ -80,11 +85,12 @@ class Takeover:
             if tracked is not None:
                 await self._roster.write(tracked, launch.state, machine=machine)
 
-    async def _take(self, launch: Launch, idle_s: float | None) -> None:
+    def _take(self, launch: Launch, idle_s: float | None, account: str | None) -> None:
         if launch.launch_id in self._roster:
             return
         unclear = not launch.machine or launch.state in (LaunchState.INTENDED, LaunchState.LOST)
-        if unclear or not await self._is_ours(launch) or self._look_after(launch, idle_s) is None:
+        # Only with the key that a machine was rented with can it be looked after.
+        if unclear or launch.account != account or self._look_after(launch, idle_s) is None:
             self._roster.unclear.add(launch.launch_id)
 
     def _look_after(self, launch: Launch, idle_s: float | None) -> Tracked | None:
@@ -104,14 +110,13 @@ class Takeover:
             self._allowances.ask(tracked)
         return tracked
 
-    async def _is_ours(self, launch: Launch) -> bool:
-        """Whether this client has the key that the machine was rented with."""
+    async def _account_at(self, provider: str) -> str | None:
+        """Whose machines this client's key shows there; None where it cannot ask."""
         try:
-            ctx = await self._atlas.context(launch.provider)
+            return (await self._atlas.context(provider)).account
         except AtlasError:
-            _log.warning("session %s is at %s, which cannot be asked from here", launch.launch_id, launch.provider)
-            return False
-        return ctx.account == launch.account
+            _log.warning("there are sessions at %s, which cannot be asked from here", provider)
+            return None
 
 
 def _at_most(idle_s: float | None) -> float | None:
