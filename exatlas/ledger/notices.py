@@ -1,7 +1,7 @@
 """PostgreSQL's LISTEN and NOTIFY, as wake-up calls between processes. Needs the extra ``postgres``.
 
 A NOTIFY takes a lock that all committing transactions of the database share, so it is no part of the ledger's writes:
-it follows them on a connection of its own, one for all that came within a moment. Where it is lost, or a pooler in
+it follows them on a connection of its own, and one in a moment is all that is sent. Where it is lost, or a pooler in
 between does not carry it, readers look by themselves now and then.
 """
 
@@ -14,7 +14,7 @@ from sqlalchemy import URL
 
 CHANNEL = "exatlas"
 MOMENT_S = 0.02
-"""News of so long are one notice."""
+"""Between two notices. What is told meanwhile goes into the second one."""
 RETRY_S = 5.0
 """How long after a connection failed another one is opened."""
 
@@ -38,7 +38,7 @@ class Notices:
             self._listening = asyncio.create_task(self._listen(), name="exatlas ledger notices")
 
     def tell(self, owner: str) -> None:
-        """Tell everybody who listens that there is news, in a moment."""
+        """Tell everybody who listens that there is news, within a moment."""
         self._to_tell.add(owner)
         if self._telling is None:
             self._telling = asyncio.create_task(self._tell(), name="exatlas ledger notice")
@@ -65,18 +65,20 @@ class Notices:
             await asyncio.sleep(RETRY_S)
 
     async def _tell(self) -> None:
-        await asyncio.sleep(MOMENT_S)
-        owners, self._to_tell = self._to_tell, set()
+        """Tell at once, and whatever comes within a moment after it together."""
         try:
-            if self._mouth is None or self._mouth.closed:
-                self._mouth = await self._connected()
-            for owner in owners:
-                await self._mouth.execute("SELECT pg_notify(%s, %s)", (CHANNEL, owner))
+            while self._to_tell:
+                owners, self._to_tell = self._to_tell, set()
+                if self._mouth is None or self._mouth.closed:
+                    self._mouth = await self._connected()
+                for owner in owners:
+                    await self._mouth.execute("SELECT pg_notify(%s, %s)", (CHANNEL, owner))
+                await asyncio.sleep(MOMENT_S)
         except (Error, OSError) as error:
             _log.warning("a notice of the ledger could not be told: %s", type(error).__name__)
         finally:
             self._telling = None
-        if self._to_tell:  # told while this one was on its way
+        if self._to_tell:  # told while this one failed
             self.tell(self._to_tell.pop())
 
     async def _connected(self) -> AsyncConnection:
