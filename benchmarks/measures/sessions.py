@@ -10,12 +10,11 @@ from benchmarks.books import database
 from benchmarks.measures import Numbers
 from benchmarks.measures.memory import present_mb
 from benchmarks.workers import LIMITS, REQUEST, ReadyCloud, adopted, fill, working
-from exatlas.ledger import MemoryLedger, SqlLedger
+from exatlas import ledger as ledgers
 from exatlas.orchestrator import Orchestrator, Session
 from exatlas.providers.memory.provider import MemoryProvider
 
 AT_ONCE = 50
-STEP_S = 0.01
 POLL_EVERY_S = 30.0
 """An orchestrator's own, for which the price of polling is given."""
 LEASE_S = 30.0
@@ -28,7 +27,7 @@ def held(contender: str, *, sessions: int, poll_every_s: float, idle_s: float) -
 
 
 async def _held(contender: str, sessions: int, poll_every_s: float, idle_s: float) -> Numbers:
-    cloud, ledger = ReadyCloud(), MemoryLedger()
+    cloud, ledger = ReadyCloud(), ledgers.MemoryLedger()
     gc.collect()
     empty_mb = present_mb()
     await fill(ledger, cloud, sessions)
@@ -38,7 +37,7 @@ async def _held(contender: str, sessions: int, poll_every_s: float, idle_s: floa
     async with working(cloud, ledger, poll_every=poll_every_s, lease=LEASE_S) as worker:
         began = worker.now
         taken_s = (await adopted(worker, sessions) - began).total_seconds()
-        await _polled(cloud, 1)
+        await _polled(cloud)
         collected_s = _collected_s()
         grown_mb = present_mb() - empty_mb
         cloud.prepare()
@@ -46,8 +45,8 @@ async def _held(contender: str, sessions: int, poll_every_s: float, idle_s: floa
         began_cpu_s, opened = time.process_time(), time.perf_counter()
         await asyncio.sleep(idle_s)
         idle = (time.process_time() - began_cpu_s) / (time.perf_counter() - opened)
-        await _polled(cloud, 2)
-        poll_s = time.process_time() - cloud.asked[1]
+        listed = await _polled(cloud)
+        poll_s = time.process_time() - listed
     return {
         "kb_per_session": grown_mb * 1000 / sessions,
         "tasks": tasks,
@@ -59,10 +58,14 @@ async def _held(contender: str, sessions: int, poll_every_s: float, idle_s: floa
     }
 
 
-async def _polled(cloud: ReadyCloud, times: int) -> None:
-    """Wait until a poll is over. Where nobody has anything to write, it goes on from the list call in one piece."""
-    while len(cloud.asked) < times:
-        await asyncio.sleep(STEP_S)
+async def _polled(cloud: ReadyCloud) -> float:
+    """Wait until the next poll is over: it goes on from the list call in one piece, where nothing has to be written.
+
+    Gives the CPU time at which that call ended.
+    """
+    while not cloud.asked.empty():
+        cloud.asked.get_nowait()
+    return await cloud.asked.get()
 
 
 def _collected_s() -> float:
@@ -81,7 +84,7 @@ def lived(contender: str, *, sessions: int, touches: int) -> Numbers:
 async def _lived(sessions: int, touches: int) -> Numbers:
     limits = {"idle_ttl": LIMITS.idle_ttl, "max_runtime": LIMITS.max_runtime, "tenant": "studio", "user": "ada"}
     async with MemoryProvider() as cloud:
-        async with working(cloud, MemoryLedger()) as worker:
+        async with working(cloud, ledgers.MemoryLedger()) as worker:
             ids: list[str] = []
 
             async def spawn(_: int) -> None:
@@ -117,7 +120,7 @@ def foreign(contender: str, *, kind: str, sessions: int, touches: int) -> Number
 
 
 async def _foreign(url: str, sessions: int, touches: int) -> Numbers:
-    cloud, ledger, ledger_of_other = ReadyCloud(), SqlLedger(url), SqlLedger(url)
+    cloud, ledger, ledger_of_other = ReadyCloud(), ledgers.SqlLedger(url), ledgers.SqlLedger(url)
     await fill(ledger, cloud, sessions)
     async with working(cloud, ledger) as holder:
         await adopted(holder, sessions)
@@ -137,7 +140,9 @@ async def _foreign(url: str, sessions: int, touches: int) -> Numbers:
     }
 
 
-async def _timed(work: Iterable[Coroutine[Any, Any, None | Session | Sequence[Session]]], at_once: int = AT_ONCE) -> float:
+async def _timed(
+    work: Iterable[Coroutine[Any, Any, Session | Sequence[Session] | None]], at_once: int = AT_ONCE
+) -> float:
     left = iter(work)
 
     async def one_after_the_other() -> None:

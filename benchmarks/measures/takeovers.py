@@ -6,25 +6,24 @@ import time
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
+from importlib import import_module
 from statistics import median, quantiles
 from typing import Any
-
-import psycopg
 
 from benchmarks.books import database
 from benchmarks.measures import Numbers
 from benchmarks.workers import ReadyCloud, adopted, fill, working
-from exatlas.ledger import SqlLedger
+from exatlas import ledger as ledgers
 from exatlas.orchestrator import events
 
 BOUND = 1.25
 """Leases after its last renewal within which a worker that is gone has lost everything to the others."""
-CHANNEL = "benchmark"
+BARE = "benchmarks.workers.bare"
+"""Imported late: not all who measure anything should pay for it."""
 APART_S = 0.03
 """Between two pieces of news: each travels alone."""
 
-Tell = Callable[[], Coroutine[Any, Any, None]]
-Hear = Callable[[], Coroutine[Any, Any, Any]]
+Act = Callable[[], Coroutine[Any, Any, Any]]
 
 
 def taken(contender: str, *, kind: str, sessions: int, lease_s: float) -> Numbers:
@@ -34,7 +33,8 @@ def taken(contender: str, *, kind: str, sessions: int, lease_s: float) -> Number
 
 
 async def _taken(url: str, sessions: int, lease_s: float) -> Numbers:
-    cloud, ledger = ReadyCloud(), SqlLedger(url)
+    bare = import_module(BARE)
+    cloud, ledger = ReadyCloud(), ledgers.SqlLedger(url)
     await fill(ledger, cloud, sessions)
     order = ("-m", "benchmarks.workers.other", url, str(lease_s), str(sessions))
     other = await asyncio.create_subprocess_exec(sys.executable, *order, stdout=PIPE)
@@ -50,7 +50,7 @@ async def _taken(url: str, sessions: int, lease_s: float) -> Numbers:
             other.kill()
         await other.wait()
         await ledger.aclose()
-    since_renewal_s = last.timestamp() - _renewed(url, other.pid)
+    since_renewal_s = last.timestamp() - bare.renewed(url, other.pid)
     return {
         "claimed_per_s": sessions / claimed_s,
         "kill_leases": (last - killed).total_seconds() / lease_s,
@@ -59,18 +59,9 @@ async def _taken(url: str, sessions: int, lease_s: float) -> Numbers:
     }
 
 
-def _renewed(url: str, pid: int) -> float:
-    """When a worker last said that it lives, by the clock of the database."""
-    with psycopg.connect(url) as connection:
-        question = "SELECT renewed FROM exatlas_workers WHERE worker LIKE %s"
-        row = connection.execute(question, (f"%-{pid}-%",)).fetchone()
-    assert row
-    return float(row[0])
-
-
 def woken(contender: str, *, kind: str, times: int) -> Numbers:
     """Tell a piece of news at one worker and read it at another. The floor sends a notice and hears it."""
-    opened = _bare if contender == "floor" else _workers
+    opened = import_module(BARE).notices if contender == "floor" else _workers
     with database(kind) as url:
         return asyncio.run(_woken(opened(url), times))
 
@@ -88,9 +79,9 @@ async def _woken(opened: Any, times: int) -> Numbers:
 
 
 @asynccontextmanager
-async def _workers(url: str) -> AsyncGenerator[tuple[Tell, Hear], None]:
+async def _workers(url: str) -> AsyncGenerator[tuple[Act, Act], None]:
     """Two workers on ledgers of their own. A session that was not used for long is news when it is."""
-    cloud, ledger, ledger_of_other = ReadyCloud(), SqlLedger(url), SqlLedger(url)
+    cloud, ledger, ledger_of_other = ReadyCloud(), ledgers.SqlLedger(url), ledgers.SqlLedger(url)
     await fill(ledger, cloud, 1000)
     async with working(cloud, ledger) as teller:
         await adopted(teller, 1000)
@@ -106,19 +97,3 @@ async def _workers(url: str) -> AsyncGenerator[tuple[Tell, Hear], None]:
             yield tell, hear
     await ledger.aclose()
     await ledger_of_other.aclose()
-
-
-@asynccontextmanager
-async def _bare(url: str) -> AsyncGenerator[tuple[Tell, Hear], None]:
-    connect = psycopg.AsyncConnection.connect
-    async with await connect(url, autocommit=True) as teller, await connect(url, autocommit=True) as listener:
-        await listener.execute(f"LISTEN {CHANNEL}")
-        async with aclosing(listener.notifies()) as notices:
-
-            async def tell() -> None:
-                await teller.execute("SELECT pg_notify(%s, %s)", (CHANNEL, "news"))
-
-            async def hear() -> Any:
-                return await anext(notices)
-
-            yield tell, hear

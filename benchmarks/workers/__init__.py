@@ -1,6 +1,7 @@
 """Workers that look after sessions, and sessions that are there already: in a ledger, and looked after by nobody yet.
 
 ``other``  a worker in a process of its own, to be killed
+``bare``   the database without a ledger
 """
 
 import asyncio
@@ -36,8 +37,8 @@ class ReadyCloud(MemoryProvider):
         super().__init__()
         self.machines: list[Compute] = []
         self.prepared: list[Compute] = []
-        self.asked: list[float] = []
-        """The CPU time of this process at the end of each list call."""
+        self.asked: asyncio.Queue[float] = asyncio.Queue()
+        """The CPU time of this process at the end of each list call: whoever waits for one goes on once the poll is over."""
 
     def prepare(self) -> None:
         """Make the records of the next list call now."""
@@ -48,7 +49,7 @@ class ReadyCloud(MemoryProvider):
         if not self.prepared:
             self.prepare()
         machines, self.prepared = self.prepared, []
-        self.asked.append(time.process_time())
+        self.asked.put_nowait(time.process_time())
         return machines
 
 

@@ -1,4 +1,4 @@
-"""A worker that takes over what it finds, says so, and goes on until it is killed: URL, lease and number as arguments."""
+"""A worker that takes over what it finds, and goes on until it is killed. Arguments: URL, lease, number of sessions."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from exatlas.ledger import SqlLedger
 
 
 async def work(url: str, lease_s: float, sessions: int) -> None:
-    """Print the second at which it was asked to begin, and that at which it held the last session."""
+    """Print how many seconds it took until it held the last session."""
     async with working(ReadyCloud(), SqlLedger(url), lease=lease_s) as worker:
         began = worker.now
         last = await adopted(worker, sessions)
