@@ -233,7 +233,7 @@ def _sessions(*, quick: bool) -> list[Step]:
         group="sessions",
         name=f"{number:,} sessions in one process, ledger in memory",
         what="held",
-        settings={"sessions": number, "poll_every_s": 0.6 if quick else 9.0, "idle_s": 0.4 if quick else 7.5},
+        settings={"sessions": number, "poll_every_s": 0.6 if quick else 8.0, "idle_s": 0.4 if quick else 7.5},
         contenders=PAIR,
         rounds=1,
     )
@@ -241,7 +241,7 @@ def _sessions(*, quick: bool) -> list[Step]:
         group="sessions",
         name="a worker's own sessions, ledger in memory",
         what="lived",
-        settings={"sessions": 500 if quick else 2000, "touches": 100},
+        settings={"sessions": 500 if quick else 1500, "touches": 100},
         contenders=OURS,
         rounds=1 if quick else 3,
     )
@@ -251,7 +251,7 @@ def _sessions(*, quick: bool) -> list[Step]:
         group="sessions",
         name="news from one worker to another, ledger in PostgreSQL (floor: NOTIFY and LISTEN)",
         what="woken",
-        settings={"kind": "postgres", "times": 100},
+        settings={"kind": "postgres", "times": 80},
         contenders=PAIR,
         rounds=1,
     )

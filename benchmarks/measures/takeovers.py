@@ -20,6 +20,8 @@ BOUND = 1.25
 """Leases after its last renewal within which a worker that is gone has lost everything to the others."""
 BARE = "benchmarks.workers.bare"
 """Imported late: not all who measure anything should pay for it."""
+NEWS = 200
+"""Sessions to be used once each: more than there are pieces of news."""
 APART_S = 0.03
 """Between two pieces of news: each travels alone."""
 
@@ -82,9 +84,9 @@ async def _woken(opened: Any, times: int) -> Numbers:
 async def _workers(url: str) -> AsyncGenerator[tuple[Act, Act], None]:
     """Two workers on ledgers of their own. A session that was not used for long is news when it is."""
     cloud, ledger, ledger_of_other = ReadyCloud(), ledgers.SqlLedger(url), ledgers.SqlLedger(url)
-    await fill(ledger, cloud, 1000)
+    await fill(ledger, cloud, NEWS)
     async with working(cloud, ledger) as teller:
-        await adopted(teller, 1000)
+        await adopted(teller, NEWS)
         sessions = iter(await teller.list())
         async with working(cloud, ledger_of_other) as reader, aclosing(reader.events()) as news:
 

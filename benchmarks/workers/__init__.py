@@ -38,7 +38,7 @@ class ReadyCloud(MemoryProvider):
         self.machines: list[Compute] = []
         self.prepared: list[Compute] = []
         self.asked: asyncio.Queue[float] = asyncio.Queue()
-        """The CPU time of this process at the end of each list call: whoever waits for one goes on once the poll is over."""
+        """The CPU time of this process after each list call. Whoever waits for one goes on once the poll is over."""
 
     def prepare(self) -> None:
         """Make the records of the next list call now."""
