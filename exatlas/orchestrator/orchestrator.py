@@ -398,12 +398,13 @@ class Orchestrator:
             self._roster.schedule(tracked)
 
     async def _renew(self) -> None:
-        """Say that this worker lives, and take what nobody looks after."""
+        """Say that this worker lives, and take what nobody looks after; where that takes long, say so in between."""
         try:
-            for session_id in await self._lease.renew():
-                self._roster.forget(session_id)
-            if self._open:
-                await self._takeover.claim()
+            more = True
+            while more:
+                for session_id in await self._lease.renew():
+                    self._roster.forget(session_id)
+                more = self._open and await self._takeover.claim(self._lease.seconds / RENEWALS)
         except LeaseLostError:
             _log.warning("worker %s was taken for dead, and its sessions are looked after by others", self._lease.name)
             self._let_go()

@@ -32,8 +32,8 @@ class Takeover:
         self._endings = endings
         self._allowances = allowances
 
-    async def claim(self) -> None:
-        """Take everything that nobody looks after.
+    async def claim(self, within_s: float = float("inf")) -> bool:
+        """Take everything that nobody looks after. Gives whether there may be more, when that took too long.
 
         Raises:
             LeaseLostError: this worker was taken for dead.
@@ -42,7 +42,8 @@ class Takeover:
         roster = self._roster
         await roster.ledger.bury(roster.lease.owner)
         accounts: dict[str, str | None] = {}
-        while True:
+        until = roster.clock.monotonic() + within_s
+        while roster.clock.monotonic() < until:
             launches = await roster.ledger.claim(roster.lease.name, BATCH)
             idle = await roster.ledger.touched([launch.launch_id for launch in launches]) if launches else {}
             for launch in launches:
@@ -50,8 +51,9 @@ class Takeover:
                     accounts[launch.provider] = await self._account_at(launch.provider)
                 self._take(launch, idle.get(launch.launch_id), accounts[launch.provider])
             if len(launches) < BATCH:
-                return
+                return False
             await asyncio.sleep(0)  # a ledger in memory lets nobody else run: what was told has to be written meanwhile
+        return True
 
     async def seize(self, session_id: str) -> Tracked:
         """Take one session, from whomever.
