@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
@@ -45,7 +46,7 @@ class Takeover:
         until = roster.clock.monotonic() + within_s
         while roster.clock.monotonic() < until:
             launches = await roster.ledger.claim(roster.lease.name, BATCH)
-            idle = await roster.ledger.touched([launch.launch_id for launch in launches]) if launches else {}
+            idle = await self._idle(launches)
             for launch in launches:
                 if launch.provider not in accounts:
                     accounts[launch.provider] = await self._account_at(launch.provider)
@@ -86,6 +87,16 @@ class Takeover:
             tracked = self._look_after(evolve(launch, machine=machine), None)
             if tracked is not None:
                 await self._roster.write(tracked, launch.state, machine=machine)
+
+    async def _idle(self, launches: Sequence[Launch]) -> Mapping[str, float]:
+        """How long ago each was used, as far as that can be known. They are this worker's by now, whatever fails."""
+        if not launches:
+            return {}
+        try:
+            return await self._roster.ledger.touched([launch.launch_id for launch in launches])
+        except Exception:  # noqa: BLE001 - supervised boundary: who is not looked after from here on is by nobody
+            _log.warning("it cannot be told when the sessions that were taken over were used last", exc_info=True)
+            return {}
 
     def _take(self, launch: Launch, idle_s: float | None, account: str | None) -> None:
         if launch.launch_id in self._roster:

@@ -294,6 +294,21 @@ async def test_a_worker_says_that_it_lives_while_it_takes_over_many(fleet, clock
     assert max(later - sooner for sooner, later in pairwise(renewed)) < LEASE_S / 2
 
 
+async def test_what_was_claimed_is_looked_after_although_the_ledger_fails_then(fleet, two, clock, ledger, monkeypatch):
+    one, other = two
+    session = await one.spawn(**MACHINE, idle_ttl=900)
+
+    async def away(launch_ids):
+        raise LedgerError("away")
+
+    await die(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "touched", away)
+        await clock.sleep(TAKEOVER_S)
+    assert session.id in other._roster
+    assert (await other.info(session)).limits == session.limits
+
+
 async def test_limits_go_on_where_they_were(two, cloud, clock):
     one, _ = two
     session = await one.spawn(**MACHINE, max_runtime=1000)
