@@ -233,8 +233,8 @@ def _sessions(*, quick: bool) -> list[Step]:
         group="sessions",
         name=f"{number:,} sessions in one process, ledger in memory",
         what="held",
-        settings={"sessions": number, "poll_every_s": 0.6 if quick else 8.0, "idle_s": 0.4 if quick else 7.5},
-        contenders=PAIR,
+        settings={"sessions": number, "poll_every_s": 0.6 if quick else 5.5, "idle_s": 0.4 if quick else 5.0},
+        contenders=OURS,
         rounds=1,
     )
     lived = Step(
@@ -243,7 +243,7 @@ def _sessions(*, quick: bool) -> list[Step]:
         what="lived",
         settings={"sessions": 500 if quick else 1500, "touches": 100},
         contenders=OURS,
-        rounds=1 if quick else 3,
+        rounds=1 if quick else 2,
     )
     if quick:
         return [held, lived, foreign("SQLite", "sqlite")]
@@ -256,4 +256,4 @@ def _sessions(*, quick: bool) -> list[Step]:
         rounds=1,
     )
     both = [foreign("SQLite", "sqlite"), foreign("PostgreSQL", "postgres")]
-    return [held, lived, *both, taken(200, 2.0), taken(10_000, 4.0), woken]
+    return [held, lived, *both, taken(200, 1.5), taken(10_000, 4.0), woken]

@@ -119,7 +119,8 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
         Row(key="crowd_cpu_ms", label="50 at once, CPU per machine (ms)", digits=2, by="difference"),
     ),
     "held": (
-        Row(key="kb_per_session", label="memory per session (KB; floor: the ledger's)", by="difference", most=10),
+        Row(key="kb_per_session", label="memory per session, beside the ledger's (KB)", by="value", most=10),
+        Row(key="kb_per_page", label="memory per session of the ledger and the cloud (KB)", by="value"),
         Row(key="tasks", label="asyncio tasks", digits=0, by="value"),
         Row(key="idle_percent", label="idle CPU (% of a core)", digits=2, by="value", most=1),
         Row(key="poll_ms", label="CPU of one poll, beside the list call (ms)", digits=0, by="value"),

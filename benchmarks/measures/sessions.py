@@ -22,24 +22,23 @@ LEASE_S = 30.0
 
 
 def held(contender: str, *, sessions: int, poll_every_s: float, idle_s: float) -> Numbers:
-    """Have so many sessions with limits hours away. The floor has their pages in the ledger and no orchestrator."""
-    return asyncio.run(_held(contender, sessions, poll_every_s, idle_s))
+    """Take over so many sessions with limits hours away, and let them be."""
+    return asyncio.run(_held(sessions, poll_every_s, idle_s))
 
 
-async def _held(contender: str, sessions: int, poll_every_s: float, idle_s: float) -> Numbers:
+async def _held(sessions: int, poll_every_s: float, idle_s: float) -> Numbers:
     cloud, ledger = ReadyCloud(), ledgers.MemoryLedger()
     gc.collect()
     empty_mb = present_mb()
     await fill(ledger, cloud, sessions)
-    if contender == "floor":
-        gc.collect()
-        return {"kb_per_session": (present_mb() - empty_mb) * 1000 / sessions}
+    gc.collect()
+    filled_mb = present_mb()
     async with working(cloud, ledger, poll_every=poll_every_s, lease=LEASE_S) as worker:
         began = worker.now
         taken_s = (await adopted(worker, sessions) - began).total_seconds()
         await _polled(cloud)
         collected_s = _collected_s()
-        grown_mb = present_mb() - empty_mb
+        grown_mb = present_mb() - filled_mb
         cloud.prepare()
         tasks = len(asyncio.all_tasks())
         began_cpu_s, opened = time.process_time(), time.perf_counter()
@@ -49,6 +48,7 @@ async def _held(contender: str, sessions: int, poll_every_s: float, idle_s: floa
         poll_s = time.process_time() - listed
     return {
         "kb_per_session": grown_mb * 1000 / sessions,
+        "kb_per_page": (filled_mb - empty_mb) * 1000 / sessions,
         "tasks": tasks,
         "idle_percent": idle * 100,
         "poll_ms": poll_s * 1000,
