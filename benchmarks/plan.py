@@ -256,4 +256,4 @@ def _sessions(*, quick: bool) -> list[Step]:
         rounds=1,
     )
     both = [foreign("SQLite", "sqlite"), foreign("PostgreSQL", "postgres")]
-    return [held, lived, *both, taken(200, 1.5), taken(10_000, 4.0), woken]
+    return [held, lived, *both, taken(200, 1.5), taken(10_000, 3.0), woken]
