@@ -4,6 +4,7 @@
 ``clients``   the same few operations in exatlas, in a bare aiohttp loop, and in the `runpod` package
 ``books``     the same few writes in a ledger, in bare database drivers, and in SQLAlchemy's asyncio side
 ``postgres``  a database server for them
+``workers``   workers with sessions, in this process and in another
 ``measures``  what is measured, each in a child process of its own
 ``plan``      which measures, with which numbers
 ``rows``      which numbers are shown, and the targets

@@ -37,7 +37,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Hold exatlas against a bare aiohttp loop (the floor) and the runpod package, on one loopback "
-        "server. A full run takes under nine minutes, and renews the kept numbers and the README's tables. "
+        "server. A full run takes under ten minutes, and renews the kept numbers and the README's tables. "
         "Ends with 1 when a target is missed.",
     )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"only these: {', '.join(GROUPS)}")

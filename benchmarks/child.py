@@ -15,8 +15,10 @@ from benchmarks.measures.fakes import fan, spawns
 from benchmarks.measures.floods import flood
 from benchmarks.measures.ledgers import booked, written
 from benchmarks.measures.opening import first
+from benchmarks.measures.sessions import foreign, held, lived
 from benchmarks.measures.starting import start
 from benchmarks.measures.streams import free, limited
+from benchmarks.measures.takeovers import taken, woken
 from benchmarks.scene import Stage
 
 WITH_CLIENT: Mapping[str, Callable[..., Awaitable[Numbers]]] = {
@@ -30,8 +32,13 @@ WITHOUT_CLIENT: Mapping[str, Callable[..., Numbers]] = {
     "booked": booked,
     "decode": decode,
     "fan": fan,
+    "foreign": foreign,
+    "held": held,
+    "lived": lived,
     "spawns": spawns,
     "start": start,
+    "taken": taken,
+    "woken": woken,
     "written": written,
 }
 

@@ -6,6 +6,7 @@ from attrs import field, frozen
 
 PAIR = ("floor", "exatlas")
 ALL = (*PAIR, "runpod")
+OURS = ("exatlas",)
 AWAY_MS = {"runpod": 50, "vast": 120, "lambda_labs": 250, "fly": 400}
 LIMITED = ("floor", "floor, one budget", "exatlas", "runpod")
 
@@ -40,7 +41,7 @@ class Step:
 
 
 def steps(*, quick: bool) -> list[Step]:
-    """The whole plan: about a minute when quick, else under nine."""
+    """The whole plan: about a minute when quick, else under ten."""
     return [
         *_latency(quick=quick),
         *_limits(quick=quick),
@@ -50,6 +51,7 @@ def steps(*, quick: bool) -> list[Step]:
         _imports(quick=quick),
         *_fakes(quick=quick),
         *_ledgers(quick=quick),
+        *_sessions(quick=quick),
     ]
 
 
@@ -203,3 +205,55 @@ def _ledgers(*, quick: bool) -> list[Step]:
     writes = [written("SQLite", "sqlite"), written("PostgreSQL", "postgres")]
     rents = [booked("memory", "memory", 500), booked("SQLite", "sqlite", 100), booked("PostgreSQL", "postgres", 100)]
     return [*writes, *(rents[1:2] if quick else rents)]
+
+
+def _sessions(*, quick: bool) -> list[Step]:
+    def foreign(name: str, kind: str) -> Step:
+        return Step(
+            group="sessions",
+            name=f"another worker's sessions, ledger in {name}",
+            what="foreign",
+            settings={"kind": kind, "sessions": 100 if quick else 500, "touches": 100},
+            contenders=OURS,
+            rounds=1,
+        )
+
+    def taken(sessions: int, lease_s: float) -> Step:
+        return Step(
+            group="sessions",
+            name=f"{sessions:,} sessions of a worker that is killed, a lease of {lease_s:g} s, ledger in PostgreSQL",
+            what="taken",
+            settings={"kind": "postgres", "sessions": sessions, "lease_s": lease_s},
+            contenders=OURS,
+            rounds=1,
+        )
+
+    number = 2000 if quick else 100_000
+    held = Step(
+        group="sessions",
+        name=f"{number:,} sessions in one process, ledger in memory",
+        what="held",
+        settings={"sessions": number, "poll_every_s": 0.6 if quick else 5.5, "idle_s": 0.4 if quick else 5.0},
+        contenders=OURS,
+        rounds=1,
+    )
+    lived = Step(
+        group="sessions",
+        name="a worker's own sessions, ledger in memory",
+        what="lived",
+        settings={"sessions": 500 if quick else 1500, "touches": 100},
+        contenders=OURS,
+        rounds=1 if quick else 2,
+    )
+    if quick:
+        return [held, lived, foreign("SQLite", "sqlite")]
+    woken = Step(
+        group="sessions",
+        name="news from one worker to another, ledger in PostgreSQL (floor: NOTIFY and LISTEN)",
+        what="woken",
+        settings={"kind": "postgres", "times": 80},
+        contenders=PAIR,
+        rounds=1,
+    )
+    both = [foreign("SQLite", "sqlite"), foreign("PostgreSQL", "postgres")]
+    return [held, lived, *both, taken(200, 1.5), taken(10_000, 3.0), woken]

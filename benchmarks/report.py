@@ -20,6 +20,7 @@ _TITLES = {
     "imports": "Starting",
     "fakes": "Clouds in a box",
     "ledgers": "Writing every machine down (the floor writes rows that were made before, and rents without a ledger)",
+    "sessions": "Looking after sessions",
 }
 
 

@@ -118,5 +118,37 @@ ROWS: Mapping[str, tuple[Row, ...]] = {
         Row(key="crowd_ms", label="50 at once, per machine (ms)", digits=2, by="difference"),
         Row(key="crowd_cpu_ms", label="50 at once, CPU per machine (ms)", digits=2, by="difference"),
     ),
+    "held": (
+        Row(key="kb_per_session", label="memory per session, beside the ledger's (KB)", by="value", most=10),
+        Row(key="kb_per_page", label="memory per session of the ledger and the cloud (KB)", by="value"),
+        Row(key="tasks", label="asyncio tasks", digits=0, by="value"),
+        Row(key="idle_percent", label="idle CPU (% of a core)", digits=2, by="value", most=1),
+        Row(key="poll_ms", label="CPU of one poll, beside the list call (ms)", digits=0, by="value"),
+        Row(key="polling_percent", label="idle CPU with a poll every 30 s (% of a core)", digits=2, by="value"),
+        Row(key="taken_per_s", label="sessions taken over per second", digits=0, by="value"),
+        Row(key="collect_ms", label="one full garbage collection (ms)", digits=0, by="value"),
+    ),
+    "lived": (
+        Row(key="spawned_per_s", label="spawned per second, 50 at once", digits=0, by="value"),
+        Row(key="touched_per_s", label="touches per second", digits=0, by="value", least=300_000),
+        Row(key="told_per_s", label="touches per second that are events", digits=0, by="value"),
+        Row(key="ended_per_s", label="ended per second, all at once", digits=0, by="value"),
+    ),
+    "foreign": (
+        Row(key="first_per_s", label="first touches per second, 50 at once", digits=0, by="value"),
+        Row(key="again_per_s", label="touches per second within 5 s of the first", digits=0, by="value"),
+        Row(key="info_per_s", label="`info` per second, 50 at once", digits=0, by="value"),
+        Row(key="list_per_s", label="sessions listed per second", digits=0, by="value"),
+    ),
+    "taken": (
+        Row(key="kill_leases", label="from the kill (leases)", digits=2, by="value"),
+        Row(key="renewal_leases", label="from its last renewal (leases)", digits=2, by="value"),
+        Row(key="late_s", label="beyond a lease and a quarter (s)", digits=2, by="value", most=1),
+        Row(key="claimed_per_s", label="sessions claimed per second, at the start", digits=0, by="value"),
+    ),
+    "woken": (
+        Row(key="median_ms", label="until it is read, median (ms)", digits=2, by="difference"),
+        Row(key="p99_ms", label="until it is read, p99 (ms)", digits=2, by="difference"),
+    ),
     "start": (Row(key="start_ms", label="from start to end (ms)", digits=0, by="difference", most=60),),
 }

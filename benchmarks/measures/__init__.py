@@ -7,6 +7,8 @@
 ``decoding``  server-sent events without a socket
 ``starting``  imports
 ``ledgers``   durable writes
+``sessions``  sessions that a worker looks after
+``takeovers`` what happens between workers
 ``memory``    what a process has in memory
 """
 

@@ -54,6 +54,8 @@ class MemoryLedger:
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
         self._launches: dict[str, Launch] = {}
+        self._free: dict[str, None] = {}
+        """The launches with sessions that nobody looks after: every worker asks for them again and again."""
         self._workers: dict[str, _Worker] = {}
         self._used_names: set[str] = set()
         self._touched: dict[str, float] = {}
@@ -67,7 +69,7 @@ class MemoryLedger:
             raise lost(launch.worker or "")
         if launch.launch_id in self._launches:
             raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
-        self._launches[launch.launch_id] = launch
+        self._keep(launch)
 
     async def advance(
         self,
@@ -84,7 +86,7 @@ class MemoryLedger:
         launch = self._launches.get(launch_id)
         if launch is None:
             raise missing(launch_id)
-        self._launches[launch_id] = launch = launch.advanced(to, at, expect=expect, worker=worker, **facts)
+        launch = self._keep(launch.advanced(to, at, expect=expect, worker=worker, **facts))
         if launch.state.is_final:
             self._touched.pop(launch_id, None)
         return launch
@@ -147,11 +149,7 @@ class MemoryLedger:
     async def claim(self, worker: str, most: int, /) -> list[Launch]:
         """See :class:`exatlas.Ledger`."""
         owner = self._alive(worker).owner
-        free = [
-            launch
-            for launch in self._launches.values()
-            if launch.owner == owner and launch.worker is None and launch.session and not launch.state.is_final
-        ]
+        free = [launch for name in self._free if (launch := self._launches[name]).owner == owner]
         return [self._given(launch, worker) for launch in sorted(free, key=_age)[:most]]
 
     async def seize(self, launch_id: str, worker: str, /) -> Launch:
@@ -270,8 +268,15 @@ class MemoryLedger:
     def _given(self, launch: Launch, worker: str | None) -> Launch:
         if worker is not None:
             self._workers[worker].seized.discard(launch.launch_id)
-        self._launches[launch.launch_id] = given = evolve(launch, worker=worker)
-        return given
+        return self._keep(evolve(launch, worker=worker))
+
+    def _keep(self, launch: Launch) -> Launch:
+        self._launches[launch.launch_id] = launch
+        if launch.session and launch.worker is None and not launch.state.is_final:
+            self._free[launch.launch_id] = None
+        else:
+            self._free.pop(launch.launch_id, None)
+        return launch
 
     def _outbox(self, owner: str) -> _Outbox:
         return self._outboxes.setdefault(owner, _Outbox())

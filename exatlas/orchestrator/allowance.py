@@ -37,9 +37,10 @@ class Allowances:
         return funds
 
     def ask(self, tracked: Tracked) -> None:
-        """The same, in a task of its own. A session whose budget is spent is ended."""
-        session_id = tracked.session.id
-        if session_id not in self._asking:
+        """The same, in a task of its own where there is a budget. A session whose budget is spent is ended."""
+        session = tracked.session
+        session_id = session.id
+        if session_id not in self._asking and self._funding.concerns(session.tenant, session.user, self._roster.now):
             task = asyncio.create_task(self._ask(tracked), name=f"exatlas budget of {session_id}")
             self._asking[session_id] = task
             task.add_done_callback(lambda _: self._asking.pop(session_id, None))

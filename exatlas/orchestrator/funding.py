@@ -49,7 +49,7 @@ class Funding:
 
     def concerns(self, tenant: str | None, user: str | None, now: datetime) -> bool:
         """Whether somebody has a budget."""
-        return bool(self._purses(tenant, user, now))
+        return bool(self._budgets) and bool(self._purses(tenant, user, now))
 
     async def reserve(
         self,

@@ -302,10 +302,11 @@ class Orchestrator:
         if tracked is None or not self._lease.held:  # another one's, or perhaps so by now
             await self._touches.foreign(session_id)
             return
-        tracked.session = touched = evolve(tracked.session, touched_at=self._roster.now)
+        now = self._roster.now
+        tracked.touch(now)
         self._touches.own(session_id)
         # The timer is left as it is: when it comes, it looks at the touch and waits on.
-        if self._roster.is_news(touched):
+        if self._roster.is_news(tracked, now):
             await self._tell_touched(tracked)
 
     async def stop(self, session: str | Session, /) -> Session:
@@ -398,12 +399,13 @@ class Orchestrator:
             self._roster.schedule(tracked)
 
     async def _renew(self) -> None:
-        """Say that this worker lives, and take what nobody looks after."""
+        """Say that this worker lives, and take what nobody looks after; where that takes long, say so in between."""
         try:
-            for session_id in await self._lease.renew():
-                self._roster.forget(session_id)
-            if self._open:
-                await self._takeover.claim()
+            more = True
+            while more:
+                for session_id in await self._lease.renew():
+                    self._roster.forget(session_id)
+                more = self._open and await self._takeover.claim(self._lease.seconds / RENEWALS)
         except LeaseLostError:
             _log.warning("worker %s was taken for dead, and its sessions are looked after by others", self._lease.name)
             self._let_go()

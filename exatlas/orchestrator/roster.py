@@ -49,7 +49,6 @@ class Roster:
         clock): a settling has to clear them up."""
         self._outbox = outbox
         self._tracked: dict[str, Tracked] = {}
-        self._told_touched: dict[str, datetime] = {}
 
     def __iter__(self) -> Iterator[Tracked]:
         return iter(list(self._tracked.values()))
@@ -98,7 +97,6 @@ class Roster:
     def forget(self, session_id: str) -> None:
         """Look after it no more. Safe to repeat."""
         self._tracked.pop(session_id, None)
-        self._told_touched.pop(session_id, None)
         self.timers.set(session_id, None)
 
     def schedule(self, tracked: Tracked) -> None:
@@ -109,13 +107,12 @@ class Roster:
             at = tracked.funded_until if at is None else min(at, tracked.funded_until)
         self.timers.set(tracked.session.id, None if at is None else (at - now).total_seconds())
 
-    def is_news(self, session: Session) -> bool:
-        """Whether a touch of it is to be told: not often for each."""
-        every = max(policy.TOUCH_NEWS, (session.limits.idle_ttl or policy.TOUCH_NEWS) / policy.TOUCHES_TOLD)
-        told = self._told_touched.get(session.id)
-        if told is not None and self.now - told < every:
+    def is_news(self, tracked: Tracked, now: datetime) -> bool:
+        """Whether a touch of a session is to be told: not often for each."""
+        if tracked.quiet_until is not None and now < tracked.quiet_until:
             return False
-        self._told_touched[session.id] = self.now
+        idle_ttl = tracked.session.limits.idle_ttl or policy.TOUCH_NEWS
+        tracked.quiet_until = now + max(policy.TOUCH_NEWS, idle_ttl / policy.TOUCHES_TOLD)
         return True
 
     async def write(self, tracked: Tracked, to: LaunchState, **facts: Any) -> Written:

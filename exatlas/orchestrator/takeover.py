@@ -1,7 +1,8 @@
 """Sessions that other workers have left behind, or that are needed here: how they come to this worker."""
 
+import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import evolve
 
@@ -35,8 +36,8 @@ class Takeover:
         self._unsure = False
         """Whether a claim's answer was lost: something may be held here that nobody knows of."""
 
-    async def claim(self) -> None:
-        """Take everything that nobody looks after.
+    async def claim(self, within_s: float = float("inf")) -> bool:
+        """Take everything that nobody looks after. Gives whether there may be more, when that took too long.
 
         Raises:
             LeaseLostError: this worker was taken for dead.
@@ -45,13 +46,18 @@ class Takeover:
         roster = self._roster
         await roster.ledger.bury(roster.lease.owner)
         was_unsure, self._unsure = self._unsure, True
-        while len(launches := await roster.ledger.claim(roster.lease.name, BATCH)) == BATCH:
+        until = roster.clock.monotonic() + within_s
+        more = True
+        while more and roster.clock.monotonic() < until:
+            launches = await roster.ledger.claim(roster.lease.name, BATCH)
             await self._take_all(launches)
-        await self._take_all(launches)
+            more = len(launches) == BATCH
+            await asyncio.sleep(0)  # a ledger in memory lets nobody else run: what was told has to be written meanwhile
         if was_unsure:
             everything = await roster.ledger.find(owner=roster.lease.owner, states=OPEN)
             await self._take_all([one for one in everything if one.session and one.worker == roster.lease.name])
         self._unsure = False
+        return more
 
     async def seize(self, session_id: str) -> Tracked:
         """Take one session, from whomever.
@@ -86,15 +92,27 @@ class Takeover:
                 await self._roster.write(tracked, launch.state, machine=machine)
 
     async def _take_all(self, launches: Sequence[Launch]) -> None:
-        idle = await self._roster.ledger.touched([launch.launch_id for launch in launches]) if launches else {}
+        idle = await self._idle(launches)
+        accounts = {provider: await self._account_at(provider) for provider in {one.provider for one in launches}}
         for launch in launches:
-            await self._take(launch, idle.get(launch.launch_id))
+            self._take(launch, idle.get(launch.launch_id), accounts[launch.provider])
 
-    async def _take(self, launch: Launch, idle_s: float | None) -> None:
+    async def _idle(self, launches: Sequence[Launch]) -> Mapping[str, float]:
+        """How long ago each was used, as far as that can be known. They are this worker's by now, whatever fails."""
+        if not launches:
+            return {}
+        try:
+            return await self._roster.ledger.touched([launch.launch_id for launch in launches])
+        except Exception:  # noqa: BLE001 - supervised boundary: who is not looked after from here on is by nobody
+            _log.warning("it cannot be told when the sessions that were taken over were used last", exc_info=True)
+            return {}
+
+    def _take(self, launch: Launch, idle_s: float | None, account: str | None) -> None:
         if launch.launch_id in self._roster:
             return
         unclear = not launch.machine or launch.state in (LaunchState.INTENDED, LaunchState.LOST)
-        if unclear or not await self._is_ours(launch) or self._look_after(launch, idle_s) is None:
+        # Only with the key that a machine was rented with can it be looked after.
+        if unclear or launch.account != account or self._look_after(launch, idle_s) is None:
             self._roster.doubt(launch.launch_id)
 
     def _look_after(self, launch: Launch, idle_s: float | None) -> Tracked | None:
@@ -114,14 +132,13 @@ class Takeover:
             self._allowances.ask(tracked)
         return tracked
 
-    async def _is_ours(self, launch: Launch) -> bool:
-        """Whether this client has the key that the machine was rented with."""
+    async def _account_at(self, provider: str) -> str | None:
+        """Whose machines this client's key shows there; None where it cannot ask."""
         try:
-            ctx = await self._atlas.context(launch.provider)
+            return (await self._atlas.context(provider)).account
         except AtlasError:
-            _log.warning("session %s is at %s, which cannot be asked from here", launch.launch_id, launch.provider)
-            return False
-        return ctx.account == launch.account
+            _log.warning("there are sessions at %s, which cannot be asked from here", provider)
+            return None
 
 
 def _at_most(idle_s: float | None) -> float | None:

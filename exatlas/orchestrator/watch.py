@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from attrs import define, field
+from attrs import define, evolve, field
 
 from exatlas.client.atlas import Atlas
 from exatlas.errors import NotFoundError
@@ -23,7 +23,7 @@ _log = logging.getLogger("exatlas.orchestrator")
 class Tracked:
     """A session, and what it takes to reach its machine."""
 
-    session: Session
+    _session: Session = field(alias="session")
     account: tuple[Any, ...] = field(repr=False)
     """The same for the machines that one list shows."""
     options: Mapping[str, Any] = field(repr=False)
@@ -34,6 +34,25 @@ class Tracked:
     """The machine as it was last shown."""
     funded_until: datetime | None = None
     """When its budgets have to be asked again; None for never."""
+    quiet_until: datetime | None = None
+    """Until then a touch is no news; None for one that was not touched yet."""
+    _touched_at: datetime | None = None
+    """A touch that is not in the record yet: many touches make one new record, when somebody looks."""
+
+    @property
+    def session(self) -> Session:
+        """The session as last seen, and touched."""
+        if self._touched_at is not None:
+            self.session = evolve(self._session, touched_at=self._touched_at)
+        return self._session
+
+    @session.setter
+    def session(self, session: Session) -> None:
+        self._session, self._touched_at = session, None
+
+    def touch(self, now: datetime) -> None:
+        """It is used."""
+        self._touched_at = now
 
 
 Seen = Callable[[Tracked, Compute], Awaitable[None]]

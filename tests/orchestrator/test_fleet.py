@@ -3,13 +3,14 @@
 import asyncio
 from contextlib import aclosing
 from datetime import timedelta
+from itertools import pairwise
 
 import pytest
 
 from exatlas import Atlas, LaunchState, Orchestrator
 from exatlas.errors import AtlasError, LeaseLostError, LedgerError, NotFoundError, TransportError
 from exatlas.ledger import MemoryLedger
-from exatlas.orchestrator import Phase, events
+from exatlas.orchestrator import Phase, events, takeover
 from exatlas.providers.runpod.fake import FakeRunPod
 from exatlas.transport.inprocess import InProcessTransport
 from tests.orchestrator.fleets import Skewed, Wire, die
@@ -236,6 +237,45 @@ async def test_the_sessions_of_a_dead_worker_are_taken_over_in_time(fleet, two, 
     assert {event.session for event in adopted} == {session.id for session in sessions}
     assert [session.id for session in await other.list()] == [session.id for session in sessions]
     assert len(cloud.rented) == 5
+
+
+async def test_a_worker_says_that_it_lives_while_it_takes_over_many(fleet, clock, ledger, monkeypatch):
+    one = await fleet.worker()
+    sessions = [await one.spawn(**MACHINE) for _ in range(8)]
+    await die(one)
+    await ledger.leave(one._lease.name)
+    claim, renew, renewed = ledger.claim, ledger.renew, []
+
+    async def slow(worker, most):
+        await clock.sleep(LEASE_S / 6)
+        return await claim(worker, most)
+
+    async def noted(worker):
+        renewed.append(clock.monotonic())
+        return await renew(worker)
+
+    monkeypatch.setattr(takeover, "BATCH", 1)
+    monkeypatch.setattr(ledger, "claim", slow)
+    monkeypatch.setattr(ledger, "renew", noted)
+    other = await fleet.worker()
+    await clock.sleep(LEASE_S * 2)
+    assert all(session.id in other._roster for session in sessions)
+    assert max(later - sooner for sooner, later in pairwise(renewed)) < LEASE_S / 2
+
+
+async def test_what_was_claimed_is_looked_after_although_the_ledger_fails_then(fleet, two, clock, ledger, monkeypatch):
+    one, other = two
+    session = await one.spawn(**MACHINE, idle_ttl=900)
+
+    async def away(launch_ids):
+        raise LedgerError("away")
+
+    await die(one)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "touched", away)
+        await clock.sleep(TAKEOVER_S)
+    assert session.id in other._roster
+    assert (await other.info(session)).limits == session.limits
 
 
 async def test_limits_go_on_where_they_were(two, cloud, clock):
