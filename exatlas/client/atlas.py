@@ -424,6 +424,7 @@ class Atlas:
         Safe to repeat: an id that is gone or unknown is not an error. Cancelling may leave the request delivered.
         With a ledger the machine stays `terminating` there until a read of the cloud has confirmed its end, which is
         asked for up to three times within a few seconds; a ledger that is away does not keep a machine from going.
+        A plain id that was rented with a former key is found there too, if a read (one more request) shows its machine.
         """
         arguments.split("terminate", options)
         compute_id, home = arguments.compute_id("terminate", compute)

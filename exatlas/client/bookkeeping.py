@@ -31,7 +31,7 @@ CONFIRM_WAITS_S = (0.0, 1.0, 2.0)
 CONFIRM_S = 30.0
 """How long all these reads may take together."""
 NOTE_S = 5.0
-"""How long to try to write what need not be written, in real seconds."""
+"""How long to try to write what need not be written, in real seconds; and to read whose it is, by the clock."""
 
 SERIAL = "exatlas.records.serial"
 """Imported late: whoever has no ledger need not load cattrs for it."""
@@ -125,11 +125,13 @@ class Books:
         except Exception:  # noqa: BLE001 - supervised boundary: a ledger is the user's, and must not stop what goes on
             _log.warning("the ledger does not know that launch %s is %s", page, to.value, exc_info=True)
 
-    async def ending(self, compute_id: str, ctx: Context, launch_id: str | None, reason: str) -> str | None:
+    async def ending(
+        self, provider: Provider, compute_id: str, ctx: Context, launch_id: str | None, reason: str
+    ) -> str | None:
         """Write down that a machine is to go. Gives its launch id; None for one that the ledger does not know."""
         if self.ledger is None:
             return None
-        launch = await self._page_of(self.ledger, compute_id, ctx, launch_id)
+        launch = await self._page_of(self.ledger, provider, compute_id, ctx, launch_id)
         if launch is None:
             return None
         facts = {"compute_id": compute_id, "reason": reason}
@@ -149,21 +151,29 @@ class Books:
         self, provider: Provider, compute_id: str, ctx: Context, launch_id: str | None, reason: str
     ) -> None:
         """Terminate once, with what has to be written before and after."""
-        page = await self.ending(compute_id, ctx, launch_id, reason)
+        page = await self.ending(provider, compute_id, ctx, launch_id, reason)
         await provider.terminate(compute_id, ctx)
         await self.confirm(page, compute_id, provider, ctx)
 
-    async def _page_of(self, ledger: Ledger, compute_id: str, ctx: Context, launch_id: str | None) -> Launch | None:
+    async def _page_of(
+        self, ledger: Ledger, provider: Provider, compute_id: str, ctx: Context, launch_id: str | None
+    ) -> Launch | None:
         try:
             async with asyncio.timeout(NOTE_S):
                 marked = await ledger.get(launch_id) if launch_id else None
                 if marked is not None and marked.compute_id in (None, compute_id):
                     return None if marked.state.is_final else marked
-                found = await ledger.find(provider=ctx.provider, account=ctx.account, compute_id=compute_id)
+                found = await ledger.find(provider=ctx.provider, compute_id=compute_id)
         except Exception:  # noqa: BLE001 - supervised boundary: a machine must go although the ledger is away
             _log.warning("the ledger cannot be asked about compute %s", compute_id, exc_info=True)
             return None
-        return next((launch for launch in reversed(found) if not launch.state.is_final), None)
+        still_open = [launch for launch in found if not launch.state.is_final]
+        here = [launch for launch in still_open if launch.account == ctx.account]
+        if here:
+            return here[-1]
+        elsewhere = [launch for launch in still_open if launch.owner == self.owner]
+        # A key that was rotated, or another account: only a machine that this key shows is surely meant.
+        return elsewhere[0] if len(elsewhere) == 1 and await _shows(provider, elsewhere[0], ctx) else None
 
 
 NO_BOOKS = Books()
@@ -193,6 +203,17 @@ async def is_gone(provider: Provider, compute_id: str, ctx: Context) -> bool:
     except TimeoutError:
         _log.debug("compute %s is not known to be gone: no answer in time", compute_id)
     return False
+
+
+async def _shows(provider: Provider, launch: Launch, ctx: Context) -> bool:
+    """Whether a read with this key shows the machine of a launch."""
+    try:
+        async with Deadline(ctx.clock, NOTE_S):
+            machine = await provider.get_compute(launch.compute_id or "", ctx)
+    except Exception:  # noqa: BLE001 - supervised boundary: the machine is about to go, and this read is extra
+        _log.debug("reading compute %s failed", launch.compute_id, exc_info=True)
+        return False
+    return machine.launch_id in (None, launch.launch_id)
 
 
 async def _says_gone(provider: Provider, compute_id: str, ctx: Context) -> bool:

@@ -95,7 +95,7 @@ async def end_surely(
     provider: Provider, compute_id: str, contexts: Contexts, clock: Clock, books: Books, launch_id: str | None
 ) -> Exception | None:
     """:func:`terminate_surely`, with what has to be written before and after."""
-    page = None if books.ledger is None else await _noted_ending(books, compute_id, contexts, launch_id)
+    page = None if books.ledger is None else await _noted_ending(provider, books, compute_id, contexts, launch_id)
 
     async def terminate(compute_id: str) -> None:
         await provider.terminate(compute_id, await contexts())
@@ -106,14 +106,16 @@ async def end_surely(
     return failure
 
 
-async def _noted_ending(books: Books, compute_id: str, contexts: Contexts, launch_id: str | None) -> Context | None:
+async def _noted_ending(
+    provider: Provider, books: Books, compute_id: str, contexts: Contexts, launch_id: str | None
+) -> Context | None:
     """Write that a machine is to go. Gives a context that names its launch, if the books have it."""
     try:
         ctx = await contexts()
     except AtlasError:
         _log.debug("compute %s ends without a word in the ledger", compute_id, exc_info=True)
         return None
-    page = await books.ending(compute_id, ctx, launch_id, "its time was over, or nobody waited for it")
+    page = await books.ending(provider, compute_id, ctx, launch_id, "its time was over, or nobody waited for it")
     return None if page is None else evolve(ctx, launch_id=page)
 
 

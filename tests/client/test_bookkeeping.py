@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from attrs import evolve
 
 from exatlas import Atlas, ComputeStatus, LaunchState
 from exatlas.client.bookkeeping import NOTE_S
@@ -19,6 +20,8 @@ from exatlas.errors import (
 )
 from exatlas.ledger import MemoryLedger
 from exatlas.providers.memory import MemoryProvider
+from exatlas.providers.runpod.fake import FakeRunPod
+from exatlas.transport.inprocess import InProcessTransport
 
 MACHINE = {"image": "img", "gpu": "l4"}
 
@@ -239,6 +242,75 @@ async def test_a_plain_id_is_known_to_the_ledger_as_well(atlas, ledger):
     compute = await atlas.spawn_compute(**MACHINE)
     await atlas.terminate(compute.id)
     assert ledger.only.state is LaunchState.GONE
+
+
+KEYS = ("rpa_FORMERKEY0123456789", "rpa_PRESENTKEY0123456789")
+
+
+class TwoKeys:
+    """A RunPod account whose key was rotated after a machine was rented."""
+
+    def __init__(self, clock, ledger):
+        self.clock = clock
+        self.ledger = ledger
+        self.fake = FakeRunPod(clock, api_key=KEYS[0])
+
+    def client(self, key, owner="tests"):
+        return Atlas(
+            "runpod",
+            credentials={"runpod": key},
+            transport=InProcessTransport(self.fake.handle),
+            clock=self.clock,
+            env={},
+            ledger=self.ledger,
+            owner=owner,
+        )
+
+    async def rent(self, **options):
+        async with self.client(self.fake.api_key, **options) as atlas:
+            return await atlas.spawn_compute(**MACHINE, cloud_type="secure")
+
+
+@pytest.fixture
+def two_keys(clock, ledger):
+    return TwoKeys(clock, ledger)
+
+
+async def test_a_plain_id_is_known_after_its_key_was_rotated(two_keys, ledger):
+    compute = await two_keys.rent()
+    two_keys.fake.api_key = KEYS[1]
+    async with two_keys.client(KEYS[1]) as atlas:
+        await atlas.terminate(compute.id)
+    assert two_keys.fake.rented() == []
+    assert (ledger.only.state, ledger.order[-2:]) == (LaunchState.GONE, ["terminating", "gone"])
+
+
+async def test_the_same_id_in_an_account_of_somebody_else_is_not_taken_for_it(two_keys, clock, ledger):
+    """Terminating what an account does not have is no error, and says nothing about where it is."""
+    compute = await two_keys.rent()
+    theirs = TwoKeys(clock, ledger)
+    theirs.fake.api_key = KEYS[1]
+    async with theirs.client(KEYS[1]) as atlas:
+        await atlas.terminate(compute.id)
+    assert (ledger.only.state, len(two_keys.fake.rented())) == (LaunchState.CREATED, 1)
+
+
+async def test_after_a_rotation_only_the_owners_own_launch_is_meant(two_keys, ledger):
+    compute = await two_keys.rent(owner="others")
+    two_keys.fake.api_key = KEYS[1]
+    async with two_keys.client(KEYS[1]) as atlas:
+        await atlas.terminate(compute.id)
+    assert (ledger.only.state, two_keys.fake.rented()) == (LaunchState.CREATED, [])
+
+
+async def test_after_a_rotation_one_of_several_open_launches_is_not_guessed(two_keys, ledger):
+    compute = await two_keys.rent()
+    twin = evolve(ledger.only, launch_id="0123456789ab", account="another")
+    await ledger.intend(twin)
+    two_keys.fake.api_key = KEYS[1]
+    async with two_keys.client(KEYS[1]) as atlas:
+        await atlas.terminate(compute.id)
+    assert [one.state for one in await ledger.find()] == [LaunchState.CREATED, LaunchState.CREATED]
 
 
 async def test_until_a_read_says_so_it_stays_terminating(atlas, cloud, ledger):
