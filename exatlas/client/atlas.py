@@ -31,7 +31,7 @@ from exatlas.client.connection import OwnTransport
 from exatlas.client.injection import with_secret
 from exatlas.client.lifetime import Keeper, close_all
 from exatlas.client.recovery import GRACE_S, Account, Work, recover
-from exatlas.client.relaying import leave_behind, relay
+from exatlas.client.relaying import relay
 from exatlas.client.roster import Roster
 from exatlas.client.spawning import Rental, end_surely, spawn
 from exatlas.clock import SystemClock
@@ -583,8 +583,9 @@ class Atlas:
     ) -> AsyncGenerator[JobChunk, None]:
         """Yield a job's chunks as they come; end when it has completed.
 
-        The job goes on when its reader leaves, unless ``on_exit="cancel"``. Leaving the loop early does not close a
-        generator: use ``contextlib.aclosing``. Wrong arguments raise at once, everything else while iterating.
+        The job goes on when its reader leaves, unless ``on_exit="cancel"``; closing it before the first chunk is
+        leaving, too. Leaving the loop early does not close a generator: use ``contextlib.aclosing``. Wrong arguments
+        raise at once, everything else while iterating.
 
         Raises:
             JobFailedError, JobCancelledError, JobTimedOutError: it ended otherwise, after its last chunk.
@@ -621,11 +622,6 @@ class Atlas:
             self.stream_job(job, **cast(StreamOptions, streamed)),
             lambda: self.get_job(job, **asked),
             decode=decode,
-            if_unread=(
-                (lambda: leave_behind(lambda: self.cancel_job(job, **asked), self.clock))
-                if options.get("on_exit") == "cancel"
-                else None
-            ),
         )
 
     def stream_events(

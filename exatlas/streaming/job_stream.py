@@ -21,14 +21,12 @@ class JobStream:
         get_job: Callable[[], Awaitable[Job]],
         *,
         decode: str | None = None,
-        if_unread: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """``if_unread`` is called when it is closed before anything was asked for: no generator runs then."""
         if decode not in (None, "sse"):
             raise ValidationError("open_job_stream", [f"decode: expected None or 'sse', got {decode!r}"])
+        self._chunks = chunks
         self._source = decode_sse(chunks) if decode else chunks
         self._get_job = get_job
-        self._if_unread = if_unread
         self._outputs: list[Any] = []
         self.cursor = 0
         """Index of the next chunk to come."""
@@ -45,16 +43,13 @@ class JobStream:
 
     async def aclose(self) -> None:
         """Stop reading. Safe to repeat; the job goes on unless it was opened with ``on_exit="cancel"``."""
-        if_unread, self._if_unread = self._if_unread, None
         await self._source.aclose()
-        if if_unread is not None:
-            await if_unread()
+        await self._chunks.aclose()  # a decoder that has not begun closes nothing
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> JobChunk:
-        self._if_unread = None
         chunk = await anext(self._source)
         self.gap = self.gap or chunk.gap
         self.cursor = chunk.index + 1

@@ -434,14 +434,17 @@ async def test_a_reader_that_leaves_may_take_the_job_along(atlas, cloud, way, on
     await atlas.cancel_job(job)
 
 
+@pytest.mark.parametrize(
+    ("way", "options"), [("stream_job", {}), ("open_job_stream", {}), ("open_job_stream", {"decode": "sse"})]
+)
 @pytest.mark.parametrize(("on_exit", "status"), [("leave", "in_progress"), ("cancel", "cancelled")])
-async def test_and_so_may_one_that_leaves_its_block_without_having_read(atlas, cloud, on_exit, status):
+async def test_and_so_may_one_that_leaves_its_block_without_having_read(atlas, cloud, way, options, on_exit, status):
     cloud.serve("endless", endless)
     job = await atlas.run_job(endpoint="endless", input={"a": 1})
     for _ in range(5):
         await asyncio.sleep(0)
     with pytest.raises(KeyError):
-        async with atlas.open_job_stream(job, on_exit=on_exit):
+        async with aclosing(getattr(atlas, way)(job, on_exit=on_exit, **options)):
             raise KeyError
     assert (await atlas.get_job(job)).status == status
     await atlas.cancel_job(job)

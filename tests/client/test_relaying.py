@@ -78,6 +78,62 @@ async def test_nothing_is_opened_before_it_is_read():
     assert source.opened == 0
 
 
+async def closed(stream):
+    await stream.aclose()
+    await stream.aclose()
+
+
+async def thrown_into(stream):
+    with pytest.raises(KeyError):
+        await stream.athrow(KeyError())
+
+
+async def cut_at_once(stream):
+    """A reader that is cancelled before its first step."""
+    reading = asyncio.create_task(read(stream))
+    reading.cancel()
+    await asyncio.wait([reading])
+    await stream.aclose()
+
+
+@pytest.mark.parametrize("leave", [closed, thrown_into, cut_at_once])
+async def test_leaving_before_the_first_item_abandons_the_job_once(leave):
+    source = Source(1)
+    await leave(source.relay())
+    assert (source.opened, source.abandoned) == (0, 1)
+
+
+async def test_a_stream_that_was_left_gives_nothing_more():
+    source = Source(1)
+    stream = source.relay()
+    await stream.aclose()
+    assert await read(stream) == []
+    assert (source.opened, source.abandoned) == (0, 1)
+
+
+async def test_closing_what_was_read_to_its_end_abandons_nothing():
+    source = Source(1)
+    stream = source.relay()
+    assert await read(stream) == [1]
+    await stream.aclose()
+    assert source.abandoned == 0
+
+
+async def test_without_an_order_an_unread_stream_leaves_the_job_to_itself():
+    source = Source(1)
+    await relay(source.stream, source.context, operation="stream_job").aclose()
+    assert (source.opened, source.abandoned) == (0, 0)
+
+
+async def test_what_is_sent_and_thrown_in_reaches_the_source():
+    source = Source(1, 2)
+    stream = source.relay()
+    assert await stream.asend(None) == 1
+    with pytest.raises(KeyError):
+        await stream.athrow(KeyError())
+    assert (source.closed, source.abandoned) == (1, 1)
+
+
 async def test_leaving_early_closes_the_source_and_abandons_the_job():
     source = Source(1, 2)
     stream = source.relay()
