@@ -305,7 +305,7 @@ async def test_after_a_rotation_only_the_owners_own_launch_is_meant(two_keys, le
 
 async def test_after_a_rotation_one_of_several_open_launches_is_not_guessed(two_keys, ledger):
     compute = await two_keys.rent()
-    twin = evolve(ledger.only, launch_id="0123456789ab", account="another")
+    twin = evolve(ledger.only, launch_id="ffffffffffff", account="another")
     await ledger.intend(twin)
     two_keys.fake.api_key = KEYS[1]
     async with two_keys.client(KEYS[1]) as atlas:
