@@ -33,6 +33,8 @@ CONFIRM_S = 30.0
 NOTE_S = 5.0
 """How long to try to write what need not be written, in real seconds; and to read whose it is, by the clock."""
 
+STILL_OPEN = frozenset(LaunchState) - {LaunchState.GONE}
+
 SERIAL = "exatlas.records.serial"
 """Imported late: whoever has no ledger need not load cattrs for it."""
 _UNSPOKEN = ("env", "provider_opts")
@@ -163,15 +165,16 @@ class Books:
                 marked = await ledger.get(launch_id) if launch_id else None
                 if marked is not None and marked.compute_id in (None, compute_id):
                     return None if marked.state.is_final else marked
-                found = await ledger.find(provider=ctx.provider, compute_id=compute_id)
+                found = await ledger.find(provider=ctx.provider, account=ctx.account, compute_id=compute_id)
+                here = [launch for launch in found if not launch.state.is_final]
+                if here:
+                    return here[-1]
+                elsewhere = await ledger.find(
+                    owner=self.owner, states=STILL_OPEN, provider=ctx.provider, compute_id=compute_id
+                )
         except Exception:  # noqa: BLE001 - supervised boundary: a machine must go although the ledger is away
             _log.warning("the ledger cannot be asked about compute %s", compute_id, exc_info=True)
             return None
-        still_open = [launch for launch in found if not launch.state.is_final]
-        here = [launch for launch in still_open if launch.account == ctx.account]
-        if here:
-            return here[-1]
-        elsewhere = [launch for launch in still_open if launch.owner == self.owner]
         # A key that was rotated, or another account: only a machine that this key shows is surely meant.
         return elsewhere[0] if len(elsewhere) == 1 and await _shows(provider, elsewhere[0], ctx) else None
 
