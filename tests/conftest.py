@@ -25,6 +25,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--matrix", choices=["thin", "full"], default="thin", help="how many cut points tests/matrix tries: full is all"
     )
+    parser.addoption("--kill-every", type=int, help="and at every which step processes are killed there")
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,6 @@ from tests.matrix.template import OPERATIONS, SPEED
 SERVED = ("runpod", "vast", "lambda_labs", "fly")
 """The cloud in memory dies with its process, and has nothing to lose."""
 FAULTS = (None, Fault.DROP_AFTER, Fault.ERROR_AFTER)
-STRIDE = 100
-"""Every so many steps, in a run that is not the full one."""
 MOST = 20_000
 
 
@@ -100,7 +98,7 @@ async def settled(served, ledger, owner):
 @pytest.mark.parametrize("sql_url", ["sqlite", "postgres"], indirect=True)
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("provider", SERVED)
-async def test_killed_at_every_step(provider, operation, sql_url, every_case, request):
+async def test_killed_at_every_step(provider, operation, sql_url, kill_every):
     kind = sql_url.partition(":")[0]
     served = Served(provider)
     # By this one's clock, every lease of those who were killed has run out.
@@ -110,8 +108,7 @@ async def test_killed_at_every_step(provider, operation, sql_url, every_case, re
     try:
         async with template() as forks, serve(served.handle) as origin:
             for number, fault in enumerate(FAULTS):
-                stride = 1 if every_case else STRIDE
-                for steps in range(number * stride // len(FAULTS), MOST, stride):
+                for steps in range(number * kill_every // len(FAULTS), MOST, kill_every):
                     served.renew()
                     if fault is not None:
                         served.case.trouble(fault, "spawn_compute", 1)
