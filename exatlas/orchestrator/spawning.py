@@ -95,7 +95,9 @@ class Spawning:
         roster.tell(events.SpawnRequested, **whose)
         asked = roster.now
         try:
-            compute = await self._atlas.spawn_tagged(self._tags(wish, mark, worker, asked), wish.request, **wish.options)
+            compute = await self._atlas.spawn_tagged(
+                self._tags(wish, mark, worker, asked), wish.request, **wish.options
+            )
         except BaseException as error:
             reason = type(error).__name__ if isinstance(error, Exception) else "cancelled"
             roster.tell(events.SpawnFailed, **whose, reason=reason)
@@ -140,7 +142,7 @@ class Spawning:
         )
 
     def _begin(self, compute: Compute, asked: datetime) -> datetime:
-        """Since when a machine is billed: as its cloud says, unless that cannot be. Its answer may be long in coming."""
+        """Since when a machine is billed: as its cloud says, unless that cannot be. The answer may have come late."""
         return min(max(compute.created_at or asked, asked), self._roster.now)
 
     def _begun(self, wish: Wish, mark: str, compute: Compute, asked: datetime) -> Session:

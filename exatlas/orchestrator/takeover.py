@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from attrs import evolve
 
@@ -33,8 +34,9 @@ class Takeover:
         self._roster = roster
         self._endings = endings
         self._allowances = allowances
-        self._unsure = False
-        """Whether a claim's answer was lost: something may be held here that nobody knows of."""
+        self._lost = self._found = 0
+        """How many answers of the ledger were lost, after which something may be held here that nobody knows of; and
+        how many of those times were looked into."""
 
     async def claim(self, within_s: float = float("inf")) -> bool:
         """Take everything that nobody looks after. Gives whether there may be more, when that took too long.
@@ -45,18 +47,19 @@ class Takeover:
         """
         roster = self._roster
         await roster.ledger.bury(roster.lease.owner)
-        was_unsure, self._unsure = self._unsure, True
         until = roster.clock.monotonic() + within_s
         more = True
         while more and roster.clock.monotonic() < until:
-            launches = await roster.ledger.claim(roster.lease.name, BATCH)
-            await self._take_all(launches)
+            with self._counting_losses():
+                launches = await roster.ledger.claim(roster.lease.name, BATCH)
+                await self._take_all(launches)
             more = len(launches) == BATCH
             await asyncio.sleep(0)  # a ledger in memory lets nobody else run: what was told has to be written meanwhile
-        if was_unsure:
+        lost = self._lost
+        if lost != self._found:
             everything = await roster.ledger.find(owner=roster.lease.owner, states=OPEN)
             await self._take_all([one for one in everything if one.session and one.worker == roster.lease.name])
-        self._unsure = False
+            self._found = lost
         return more
 
     async def seize(self, session_id: str) -> Tracked:
@@ -71,8 +74,9 @@ class Takeover:
         launch = await roster.ledger.get(session_id)
         if launch is None or launch.owner != roster.lease.owner or not launch.session or not launch.machine:
             raise NotFoundError(f"there is no session {session_id!r}, or it has ended")
-        taken = await roster.ledger.seize(session_id, roster.lease.name)
-        idle = (await roster.ledger.touched([session_id])).get(session_id)
+        with self._counting_losses():
+            taken = await roster.ledger.seize(session_id, roster.lease.name)
+            idle = (await roster.ledger.touched([session_id])).get(session_id)
         session = session_of(taken, roster.now, _at_most(idle))
         if session is None:
             raise NotFoundError(f"there is no session {session_id!r}, or it has ended")
@@ -90,6 +94,14 @@ class Takeover:
             tracked = self._look_after(evolve(launch, machine=machine), None)
             if tracked is not None:
                 await self._roster.write(tracked, launch.state, machine=machine)
+
+    @contextmanager
+    def _counting_losses(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._lost += 1
+            raise
 
     async def _take_all(self, launches: Sequence[Launch]) -> None:
         idle = await self._idle(launches)

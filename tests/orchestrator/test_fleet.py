@@ -459,6 +459,21 @@ async def test_a_claim_whose_answer_was_lost_is_found_again(fleet, cloud, clock,
     assert cloud.rented == []
 
 
+async def test_so_is_one_that_was_seized(two, clock, ledger, monkeypatch):
+    one, other = two
+    session = await one.spawn(**MACHINE, max_runtime=3600)
+
+    async def away(*args):
+        monkeypatch.undo()
+        raise LedgerError("away")
+
+    monkeypatch.setattr(ledger, "touched", away)
+    with pytest.raises(LedgerError):
+        await other.stop(session)
+    await clock.sleep(LEASE_S / 2)
+    assert session.id in other._roster
+
+
 async def test_the_eldest_living_worker_reaps(two, clock):
     one, other = two
     assert (one._lease.eldest, other._lease.eldest) == (True, False)
