@@ -3,6 +3,7 @@
 from contextlib import aclosing, contextmanager
 from datetime import timedelta
 from decimal import Decimal
+from itertools import zip_longest
 
 from attrs import define, field
 
@@ -36,7 +37,7 @@ class Reader:
     tenant: str | None = None
     last: int = 0
     """The number up to which everything was seen, or said to be missed."""
-    got: list = field(factory=list)
+    got: list = field(factory=list, repr=False)
     checked: int = 0
     has_begun: bool = True
     """Whether `last` is known: a reader that begins now learns it from its first event."""
@@ -168,6 +169,7 @@ class Judge:
     def check_readers_are_up_to_date(self, number):
         for reader in self.readers:
             process = reader.process
+            reader.check(self._world.ledger.row)
             if not process.is_unwell and reader.has_begun:
                 missed = reader.misses(self._world.ledger.row, number)
                 assert not missed, f"{reader} has still not seen {missed}"
@@ -259,13 +261,13 @@ class Judge:
 
     def _check_cost(self, launch, life):
         limits = from_json(launch.session)
-        if limits.max_cost_usd is None:
+        if limits.max_cost_usd is None or launch.state in _DOUBTFUL or not self._world.well():
             return
         spent = life.spent(life.rates[0][0], self._world.now)
-        at = reached(launch.rates, limits.max_cost_usd) or self._world.now
+        at = reached(launch.rates, limits.max_cost_usd) or (self._world.now if launch.rates else life.rates[0][0])
         end = self._world.excuses.until(launch.launch_id, at, END_S)
         allowed = limits.max_cost_usd + self._unseen(launch, life) + _cost(life.dearest, end - at)
-        assert spent <= allowed or not self._world.well(), f"{launch} has cost {spent}, and {allowed} was allowed"
+        assert spent <= allowed, f"{launch} has cost {spent}, and {allowed} was allowed"
 
     def _unseen(self, launch, life):
         """What it cost more than could be known: the difference, until the next look was due."""
@@ -326,7 +328,7 @@ def _cost(rate, span):
 def reached(rates, most):
     """When so much is spent at these prices; None for not foreseeable."""
     left = most
-    for segment, following in zip(rates, [*rates[1:], None], strict=True):
+    for segment, following in zip_longest(rates, rates[1:]):
         if segment.usd_per_hour > 0:
             at = later(segment.since, float(left / segment.usd_per_hour * 3600))
             if following is None or at <= following.since:

@@ -180,10 +180,13 @@ class Process:
 
     def start(self, coroutine):
         """Run something in it."""
-        task = self.world.loop.create_task(coroutine, context=self._context)
+        return self.world.loop.create_task(coroutine, context=self._context)
+
+    def ask(self, coroutine):
+        """Run a call of one of its users."""
         self.calls = [call for call in self.calls if not call.done()]
-        self.calls.append(task)
-        return task
+        self.calls.append(self.start(coroutine))
+        return self.calls[-1]
 
     async def die(self):
         """As one that is killed: nothing is closed, and nothing goes on."""

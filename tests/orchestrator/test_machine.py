@@ -11,7 +11,7 @@ The world is one cloud, one ledger and up to four workers. After each step, and 
 """
 
 from hypothesis import HealthCheck, settings, strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, precondition, rule
 
 from exatlas.errors import NoCapacityError, NotFoundError, ProviderBrokenError, TransportError
 from exatlas.orchestrator.budget import Budget
@@ -38,7 +38,9 @@ BUDGETS = (
 WAITS = st.sampled_from([0, 0.1, 0.3, 1, 300])
 """How long a call is waited for, in seconds: what takes longer goes on while other things happen."""
 HOURS = st.integers(-30, 30).map(lambda hours: hours * 3600.0)
-FAULTS = st.sampled_from([TransportError("cut"), ProviderBrokenError("it failed", status=500)])
+FAULTS = st.sampled_from(
+    [TransportError("cut"), ProviderBrokenError("it failed", status=500), NoCapacityError("it is full")]
+)
 CALLS = st.sampled_from(["spawn_compute", "terminate", "get_compute", "list_compute", "stop", "start"])
 ANSWERS = st.sampled_from(["intend", "advance", "seize", "claim", "touch", "hold", "renew"])
 
@@ -56,10 +58,9 @@ class Life(RuleBasedStateMachine):
 
     # ---- workers
 
+    @precondition(lambda self: len(self.world.up()) < MOST_WORKERS)
     @rule(target=workers, wrong_by=HOURS)
     def start_worker(self, wrong_by):
-        if len(self.world.up()) >= MOST_WORKERS:
-            return multiple()
         return self.world.begin(wrong_by)
 
     @rule(worker=consumes(workers))
@@ -75,17 +76,21 @@ class Life(RuleBasedStateMachine):
     def freeze(self, worker):
         self.world.freeze(worker)
 
-    @rule(worker=workers)
-    def thaw(self, worker):
-        self.world.thaw(worker)
+    @precondition(lambda self: self.world.frozen())
+    @rule(number=st.integers(0, MOST_WORKERS - 1))
+    def thaw(self, number):
+        frozen = self.world.frozen()
+        self.world.thaw(frozen[number % len(frozen)])
 
     @rule(worker=workers)
     def cut_off_its_ledger(self, worker):
         self.world.cut(worker)
 
-    @rule(worker=workers)
-    def bring_its_ledger_back(self, worker):
-        self.world.mend(worker)
+    @precondition(lambda self: self.world.cut_off())
+    @rule(number=st.integers(0, MOST_WORKERS - 1))
+    def bring_a_ledger_back(self, number):
+        cut_off = self.world.cut_off()
+        self.world.mend(cut_off[number % len(cut_off)])
 
     @rule(worker=workers, operation=ANSWERS)
     def lose_an_answer_of_its_ledger(self, worker, operation):
@@ -163,10 +168,6 @@ class Life(RuleBasedStateMachine):
     @rule(operation=CALLS, error=FAULTS, after_acting=st.booleans(), times=st.integers(1, 9))
     def fail(self, operation, error, after_acting, times):
         self.world.cloud.fail_next(operation, error, after_acting=after_acting, times=times)
-
-    @rule()
-    def no_capacity(self):
-        self.world.cloud.fail_next("spawn_compute", NoCapacityError("full"))
 
     # ---- readers, and time
 

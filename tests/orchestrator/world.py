@@ -1,6 +1,7 @@
 """One cloud, one ledger and some workers of one owner, under a clock that turns itself in one event loop."""
 
 import asyncio
+import logging
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,6 +24,26 @@ TAKEOVER_S = 1.25 * LEASE_S + 5
 LATENCY_S = 0.2
 EVENING = datetime(2026, 1, 31, 21, tzinfo=UTC)
 """A day and a month end soon."""
+
+
+class Pausing(ManualClock):
+    """Turns itself while somebody waits for something, and not at the moment at which that has come."""
+
+    is_held = True
+
+    def _turn_when_idle(self, loop, patience):
+        if self.is_held:
+            self._turning = None
+        else:
+            super()._turn_when_idle(loop, patience)
+
+    async def during(self, work):
+        self.is_held = False
+        self._turn_soon(asyncio.get_running_loop())
+        try:
+            return await work
+        finally:
+            self.is_held = True
 
 
 class Row(MemoryLedger):
@@ -65,7 +86,7 @@ class World:
         self.loop.set_exception_handler(lambda _, context: self.troubles.append(context))
         self.troubles = []
         """What nobody has caught."""
-        self.clock = ManualClock(EVENING, auto=True)
+        self.clock = Pausing(EVENING, auto=True)
         self.cloud = MemoryProvider(clock=self.clock, latency_s=LATENCY_S, boot_s=20)
         self.ledger = Row(self)
         self.kept = kept
@@ -74,6 +95,8 @@ class World:
         self.history = History(self.cloud)
         self.excuses, self.blind = Excuses(), Excuses()
         """When limits could not be kept, and when prices could not be seen."""
+        self._alone_since = self.now
+        """Since when no worker is well."""
         self.taken = {}
         """When a launch was taken from somebody who has to be told."""
         self.had_silence = False
@@ -82,6 +105,7 @@ class World:
         numbers = count(1)
         self._names = patch("secrets.token_hex", lambda size: f"{next(numbers):0{2 * size}x}")
         self._names.start()
+        logging.disable()
 
     poll_s = POLL_S + 2
     """A poll, and what its calls take."""
@@ -100,7 +124,7 @@ class World:
         return self.clock.monotonic()
 
     def run(self, coroutine):
-        return self.loop.run_until_complete(coroutine)
+        return self.loop.run_until_complete(self.clock.during(coroutine))
 
     def launches(self):
         return list(self.ledger._launches.values())
@@ -119,6 +143,12 @@ class World:
     def well(self):
         return [process for process in self.processes if process.is_well]
 
+    def frozen(self):
+        return [process for process in self.up() if process.gate.is_frozen]
+
+    def cut_off(self):
+        return [process for process in self.up() if process.wire.is_cut]
+
     def mark_of(self, compute_id):
         return self.cloud._known(compute_id).launch_id
 
@@ -132,10 +162,16 @@ class World:
             holder = self.holder(launch)
             if holder is None or holder in processes or not holder.is_well:
                 self.excuse(launch.launch_id, TAKEOVER_S)
+        if self._alone_since is not None:
+            for launch in self.launches():
+                self.excuse(launch.launch_id, TAKEOVER_S, since=self._alone_since)
+        self._alone_since = None if self.well() else self.now
 
-    def excuse(self, mark, seconds):
-        self.excuses.add(mark, self.now, seconds)
-        self.blind.add(mark, self.now, seconds)
+    def excuse(self, mark, seconds, since=None):
+        begin = since or self.now
+        seconds += (self.now - begin).total_seconds()
+        self.excuses.add(mark, begin, seconds)
+        self.blind.add(mark, begin, seconds)
 
     def failed(self, process, operation):
         """A call of a process failed, and what it might have seen was not seen."""
@@ -152,9 +188,7 @@ class World:
         doubtful = (LaunchState.INTENDED, LaunchState.LOST)
         if before.state in doubtful and after.state is not before.state:
             for life in self.history.of(mark):
-                begin = life.rates[0][0]
-                self.excuses.add(mark, begin, (self.now - begin).total_seconds())
-                self.blind.add(mark, begin, (self.now - begin).total_seconds())
+                self.excuse(mark, 0, since=life.rates[0][0])
         self.judge.advanced(before, after)
 
     def moved(self, mark, former):
@@ -199,7 +233,7 @@ class World:
 
     def ask(self, process, coroutine, wait_s):
         """Ask something of a process, and wait for a while."""
-        call = process.start(coroutine)
+        call = process.ask(coroutine)
         self.run(self.settle(3))
         answer = self.run(self.until(call, wait_s)) if wait_s else None
         return answer
@@ -325,6 +359,7 @@ class World:
         self.run(self.loop.shutdown_asyncgens())
         self.loop.close()
         self._names.stop()
+        logging.disable(logging.NOTSET)
 
     async def _end_all(self):
         while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
