@@ -1,6 +1,7 @@
 """How a session begins: a machine with its limits, written down before it is rented and looked after from then on."""
 
 import asyncio
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -92,8 +93,9 @@ class Spawning:
         roster, worker = self._roster, self._roster.lease.name
         whose = {"session": mark, "tenant": wish.tenant, "user": wish.user}
         roster.tell(events.SpawnRequested, **whose)
+        asked = roster.now
         try:
-            compute = await self._atlas.spawn_tagged(self._tags(wish, mark, worker), wish.request, **wish.options)
+            compute = await self._atlas.spawn_tagged(self._tags(wish, mark, worker, asked), wish.request, **wish.options)
         except BaseException as error:
             reason = type(error).__name__ if isinstance(error, Exception) else "cancelled"
             roster.tell(events.SpawnFailed, **whose, reason=reason)
@@ -102,7 +104,7 @@ class Spawning:
             if isinstance(error, Exception):
                 await self._endings.settle(mark)
             raise
-        session = self._begun(wish, mark, compute)
+        session = self._begun(wish, mark, compute, asked)
         if roster.lease.name != worker:
             # Whoever took this worker for dead has found the session in the ledger, whole.
             return session
@@ -116,7 +118,7 @@ class Spawning:
             raise
         return tracked.session
 
-    def _tags(self, wish: Wish, mark: str, worker: str) -> Tags:
+    def _tags(self, wish: Wish, mark: str, worker: str, asked: datetime) -> Tags:
         async def admit() -> None:
             now = self._roster.now
             if self._funding.concerns(wish.tenant, wish.user, now):
@@ -124,8 +126,8 @@ class Spawning:
                 await self._funding.reserve(mark, wish.tenant, wish.user, wish.limits, price, self._roster.now)
 
         def facts(compute: Compute) -> dict[str, Any]:
-            now = self._roster.now
-            return {"created_at": now, "rates": first_rate(compute, now), "machine": compute_to_json(compute)}
+            begin = self._begin(compute, asked)
+            return {"created_at": begin, "rates": first_rate(compute, begin), "machine": compute_to_json(compute)}
 
         return Tags(
             launch_id=mark,
@@ -137,8 +139,12 @@ class Spawning:
             facts=facts,
         )
 
-    def _begun(self, wish: Wish, mark: str, compute: Compute) -> Session:
-        now = self._roster.now
+    def _begin(self, compute: Compute, asked: datetime) -> datetime:
+        """Since when a machine is billed: as its cloud says, unless that cannot be. Its answer may be long in coming."""
+        return min(max(compute.created_at or asked, asked), self._roster.now)
+
+    def _begun(self, wish: Wish, mark: str, compute: Compute, asked: datetime) -> Session:
+        begin = self._begin(compute, asked)
         return Session(
             id=mark,
             tenant=wish.tenant,
@@ -146,9 +152,9 @@ class Spawning:
             limits=wish.limits,
             keep_on_exit=wish.keep_on_exit,
             compute=compute,
-            started_at=now,
-            touched_at=now,
-            rates=first_rate(compute, now),
+            started_at=begin,
+            touched_at=self._roster.now,
+            rates=first_rate(compute, begin),
         )
 
     async def _check(self, tracked: Tracked) -> None:
