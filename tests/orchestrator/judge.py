@@ -187,8 +187,9 @@ class Judge:
     def _check_course(self, entry):
         course = self._courses.setdefault(entry.session, Course())
         if course.end is not None:
-            late = "with the words of one who was cut off" if self._world.had_silence else ""
-            assert late and entry.at <= course.end.at, f"{entry} comes after {course.end}, {course.kinds} {late}"
+            # One who was frozen or cut off says late what was before, and to whom it could give no session.
+            is_late = entry.at <= course.end.at or entry.kind == "SpawnFailed"
+            assert self._world.had_silence and is_late, f"{entry} comes after {course.end}, {course.kinds}"
         if entry.kind in ENDS:
             assert course.end is None, f"{entry} is the second end, after {course.end}"
             course.end = entry
