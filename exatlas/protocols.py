@@ -111,6 +111,7 @@ class Ledger(Protocol):
 
         Raises:
             ConflictError: a launch with this id is there already.
+            LeaseLostError: others have taken its worker for dead, who would look after it.
             LedgerError: it could not be written.
         """
         ...
@@ -242,7 +243,8 @@ class Ledger(Protocol):
         """Set what a launch holds in each purse, all of it or nothing. Gives the first purse that has too little.
 
         A hold that is not above what the launch had in that purse before is always granted. With `settled` the amounts
-        are what was spent in the end, and are granted whatever they are.
+        are what was spent in the end, and are granted whatever they are. A ledger may keep millionths of a dollar:
+        holds are rounded up to them, and what was spent to the nearest.
         """
         ...
 

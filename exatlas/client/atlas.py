@@ -473,9 +473,11 @@ class Atlas:
         /,
         worker: str | None = None,
         leave: Collection[str] = (),
+        due: Collection[str] = (),
         **options: Unpack[CallOptions],
     ) -> Recovery:
-        """:meth:`recover` on behalf of a worker, but for launches that it knows how to look after."""
+        """:meth:`recover` on behalf of a worker: without launches that it knows how to look after, and with those that
+        it knows to be due, whenever they changed."""
         if self._books.ledger is None:
             raise ConfigError("there is nothing to recover from: the client has no ledger", operation="recover")
         chosen = options.get("provider")
@@ -486,7 +488,7 @@ class Atlas:
             provider = self.provider(chosen if only is not None else name)
             return Account(provider, await self._context(provider, options))
 
-        work = Work(self._books, self.clock, policy, grace, dry_run, worker, frozenset(leave))
+        work = Work(self._books, self.clock, policy, grace, dry_run, worker, frozenset(leave), frozenset(due))
         return await recover(work, account_of, only=only, home=home)
 
     async def stop(self, compute: str | Compute, /, **options: Unpack[CallOptions]) -> None:

@@ -34,6 +34,8 @@ from exatlas.records.recovery import Policy, Recovered, Recovery, RecoveryAction
 
 GRACE_S = 300.0
 """How long a launch may stand still before its process is taken for dead."""
+CLOCKS_APART = timedelta(minutes=5)
+"""By how much the clocks of two hosts may differ."""
 AT_ONCE = 8
 """Launches of one account that are settled at the same time."""
 
@@ -61,6 +63,14 @@ class Work:
     """On whose behalf: what it holds is its own to settle, and what other living workers hold is not."""
     leave: frozenset[str] = frozenset()
     """Launches that need no settling."""
+    due: frozenset[str] = frozenset()
+    """Launches that have stood still for long enough, whatever the clock of whoever wrote them last."""
+
+    def is_due(self, launch: Launch) -> bool:
+        """Whether a launch has stood still for long enough. An instant far ahead is of a clock that is wrong."""
+        age = self.clock.now() - launch.updated_at
+        is_old = not self.grace or age >= self.grace
+        return is_old or launch.launch_id in self.due or age < -max(self.grace, CLOCKS_APART)
 
 
 _log = logging.getLogger("exatlas.client")
@@ -93,9 +103,8 @@ def _account(launch: Launch) -> tuple[str, str]:
 async def _settle_account(
     work: Work, account_of: AccountOf, provider: str, account: str, launches: list[Launch]
 ) -> list[Recovered]:
-    oldest_change = work.clock.now() - work.grace
-    young = [launch for launch in launches if launch.updated_at > oldest_change]
-    due = [launch for launch in launches if launch.updated_at <= oldest_change]
+    young = [launch for launch in launches if not work.is_due(launch)]
+    due = [launch for launch in launches if work.is_due(launch)]
     patience = f"it changed less than {work.grace.total_seconds():g} s ago"
     done = [Recovered(launch=launch, action=RecoveryAction.RECENT, reason=patience) for launch in young]
     if not due:

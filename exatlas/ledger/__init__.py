@@ -11,6 +11,9 @@
 ``sql``     SQLite and PostgreSQL, through SQLAlchemy's core (the extras ``sqlite`` and ``postgres``)
 ``schema``  tables and their migrations
 ``pages``   launches as rows
+``leases``  workers as rows, and what they hold
+``outbox``  what happened as rows; ``wakeups`` and ``notices`` tell readers that there is more
+``purses``  what budgets have left, as rows
 ``writer``  many callers' writes in one transaction
 """
 

@@ -63,6 +63,8 @@ class MemoryLedger:
 
     async def intend(self, launch: Launch, /) -> None:
         """See :class:`exatlas.Ledger`."""
+        if launch.worker in self._used_names and launch.worker not in self._workers:
+            raise lost(launch.worker or "")
         if launch.launch_id in self._launches:
             raise ConflictError(f"launch {launch.launch_id} is in the ledger already")
         self._launches[launch.launch_id] = launch
@@ -83,6 +85,8 @@ class MemoryLedger:
         if launch is None:
             raise missing(launch_id)
         self._launches[launch_id] = launch = launch.advanced(to, at, expect=expect, worker=worker, **facts)
+        if launch.state.is_final:
+            self._touched.pop(launch_id, None)
         return launch
 
     async def get(self, launch_id: str, /) -> Launch | None:
@@ -159,7 +163,9 @@ class MemoryLedger:
         if launch.worker not in (None, worker):
             if launch.state is LaunchState.TERMINATING:
                 raise ConflictError(f"launch {launch_id} is being terminated")
-            self._workers[launch.worker or ""].seized.add(launch_id)
+            former = self._workers.get(launch.worker or "")
+            if former is not None:
+                former.seized.add(launch_id)
         return self._given(launch, worker)
 
     async def leave(self, worker: str, /) -> None:
@@ -230,7 +236,7 @@ class MemoryLedger:
                     return Shortfall(purse=hold.purse, left_usd=max(left, Decimal(0)))
         for hold in holds:
             self._purses.setdefault(hold.purse, _Purse()).holds[launch_id] = hold.usd
-        self._unsettled[launch_id] = not settled
+        self._unsettled[launch_id] = not settled and bool(await self.holds_of(launch_id))
         return None
 
     async def held(self, purses: Collection[str], /) -> Mapping[str, Decimal]:
@@ -262,6 +268,8 @@ class MemoryLedger:
         return Standing(now=self._clock.now(), eldest=eldest is own, seized=seized)
 
     def _given(self, launch: Launch, worker: str | None) -> Launch:
+        if worker is not None:
+            self._workers[worker].seized.discard(launch.launch_id)
         self._launches[launch.launch_id] = given = evolve(launch, worker=worker)
         return given
 

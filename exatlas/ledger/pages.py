@@ -14,8 +14,8 @@ from sqlalchemy import Connection, bindparam, collate, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from exatlas.errors import AtlasError, ConflictError
-from exatlas.ledger.memory import missing
-from exatlas.ledger.schema import launches, touches
+from exatlas.ledger.memory import lost, missing
+from exatlas.ledger.schema import by_code_point, launches, touches, workers
 from exatlas.records.launch import Launch, LaunchState
 from exatlas.records.serial import structure, unstructure
 
@@ -63,9 +63,10 @@ class Step:
 
 def write(connection: Connection, items: Sequence[Intent | Step]) -> list[Launch | AtlasError]:
     """Write all that can be, and give for each item the launch as it is now, or why it was refused."""
+    gone = _gone(connection, {item.launch.worker for item in items if isinstance(item, Intent)})
     intents: dict[str, Intent] = {}
     for item in items:
-        if isinstance(item, Intent):
+        if isinstance(item, Intent) and item.launch.worker not in gone:
             intents.setdefault(item.launch_id, item)
     added = _added(connection, intents.values())
     known = {launch_id: intents[launch_id].launch for launch_id in added}
@@ -75,7 +76,7 @@ def write(connection: Connection, items: Sequence[Intent | Step]) -> list[Launch
     for item in items:
         if isinstance(item, Intent):
             is_new = item.launch_id in added and intents[item.launch_id] is item
-            ends.append(item.launch if is_new else _present(item.launch_id))
+            ends.append(item.launch if is_new else _refusal(item.launch, gone))
             continue
         end = _moved(known.get(item.launch_id), item)
         if isinstance(end, Launch):
@@ -83,7 +84,7 @@ def write(connection: Connection, items: Sequence[Intent | Step]) -> list[Launch
         ends.append(end)
     if changed:
         connection.execute(_CHANGE, [{"which": launch_id, **row_of(changed[launch_id])} for launch_id in changed])
-        ended = [{"which": launch_id} for launch_id, launch in changed.items() if launch.state.is_final]
+        ended = [{"which": launch_id} for launch_id in sorted(changed) if changed[launch_id].state.is_final]
         if ended:
             connection.execute(_FORGET, ended)
     return ends
@@ -111,6 +112,16 @@ def launch_of(row: Any) -> Launch:
     return evolve(structure(orjson.loads(row.record), Launch), worker=row.worker)
 
 
+def _gone(connection: Connection, names: Collection[str | None]) -> frozenset[str]:
+    """Which of these workers were taken for dead. The others cannot be before this transaction has ended."""
+    known = [name for name in names if name is not None]
+    if not known:
+        return frozenset()
+    theirs = select(workers.c.worker, workers.c.gone).where(workers.c.worker.in_(known))
+    rows = connection.execute(theirs.order_by(by_code_point(connection, workers.c.worker)).with_for_update(read=True))
+    return frozenset(row.worker for row in rows if row.gone)
+
+
 def _added(connection: Connection, intents: Iterable[Intent]) -> set[str]:
     """Add what is not there yet, and give the ids of it.
 
@@ -136,5 +147,7 @@ def _moved(launch: Launch | None, step: Step) -> Launch | AtlasError:
         return error
 
 
-def _present(launch_id: str) -> ConflictError:
-    return ConflictError(f"launch {launch_id} is in the ledger already")
+def _refusal(launch: Launch, gone: Collection[str]) -> ConflictError:
+    if launch.worker is not None and launch.worker in gone:
+        return lost(launch.worker)
+    return ConflictError(f"launch {launch.launch_id} is in the ledger already")

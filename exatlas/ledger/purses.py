@@ -1,44 +1,88 @@
 """What launches hold in purses, in SQL. Plain functions over a transaction.
 
-A purse's row is locked before its holds are looked at, and purses are taken in one order, so that two launches that
-want the last dollar find out who was first.
+A purse's row is locked before its holds are looked at, so that two launches that want the last dollar find out who was
+first. All purses that a transaction needs are locked at once and in one order: purses overlap, as a tenant's and
+everybody's do, and would be taken crosswise otherwise.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
-from decimal import ROUND_CEILING, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from attrs import define, field, frozen
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 
-from exatlas.ledger.schema import holds, insert_missing, launches, purses
+from exatlas.ledger.pages import PAGE
+from exatlas.ledger.schema import by_code_point, given, holds, insert_missing, launches, purses
 from exatlas.records.budget import Hold, Shortfall
 from exatlas.records.launch import LaunchState
 
 MILLIONTHS = 1_000_000
 
 
-def hold(connection: Connection, launch_id: str, wanted: Sequence[Hold], settled: bool) -> Shortfall | None:
-    """See :class:`exatlas.Ledger`."""
-    by_purse = {one.purse: one for one in wanted}
-    totals, own = _locked(connection, sorted(by_purse), launch_id)
-    if not settled:
-        for purse, one in by_purse.items():
-            more = _whole(one.usd) - own.get(purse, 0)
-            left = int(one.most_usd * MILLIONTHS) - totals[purse]
-            if more > 0 and more > left:
-                return Shortfall(purse=purse, left_usd=_usd(max(left, 0)))
-    for purse, one in sorted(by_purse.items()):
-        amount = _whole(one.usd)
-        _write(connection, purse, launch_id, amount, settled, had=own.get(purse))
-        total = update(purses).where(purses.c.purse == purse)
-        connection.execute(total.values(total=purses.c.total + amount - own.get(purse, 0)))
-    # One that is settled in one purse is so in all.
-    connection.execute(update(holds).where(holds.c.launch_id == launch_id).values(settled=settled))
-    return None
+@frozen
+class Wish:
+    """What one launch is to hold."""
+
+    launch_id: str
+    holds: Sequence[Hold]
+    settled: bool
+
+
+@define
+class _Books:
+    """What the locked purses have in them, in millionths."""
+
+    totals: dict[str, int]
+    own: dict[str, dict[str, int]]
+    """By launch, and then by purse."""
+    settled: dict[str, bool] = field(factory=dict)
+    """Launches whose holds have changed."""
+
+    def grant(self, wish: Wish) -> Shortfall | None:
+        """All of it, or nothing."""
+        own = self.own[wish.launch_id]
+        if not wish.settled:
+            for one in wish.holds:
+                more = _amount(one.usd, ROUND_CEILING) - own.get(one.purse, 0)
+                left = _amount(one.most_usd, ROUND_FLOOR) - self.totals[one.purse]
+                if more > max(left, 0):
+                    return Shortfall(purse=one.purse, left_usd=_usd(max(left, 0)))
+        for one in wish.holds:
+            amount = _amount(one.usd, ROUND_HALF_EVEN if wish.settled else ROUND_CEILING)
+            self.totals[one.purse] += amount - own.get(one.purse, 0)
+            own[one.purse] = amount
+        self.settled[wish.launch_id] = wish.settled
+        return None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The holds that are to be written. Those of one launch are settled together."""
+        return [
+            {"purse": purse, "launch_id": launch_id, "amount": amount, "settled": settled}
+            for launch_id, settled in sorted(self.settled.items())
+            for purse, amount in sorted(self.own[launch_id].items())
+        ]
+
+
+def hold(connection: Connection, wishes: Sequence[Wish]) -> list[Shortfall | None]:
+    """See :class:`exatlas.Ledger`; for several callers, one after the other."""
+    books = _locked(connection, wishes)
+    before = dict(books.totals)
+    ends = [books.grant(wish) for wish in wishes]
+    changed = [{"which": purse, "sum": total} for purse, total in books.totals.items() if total != before[purse]]
+    if changed:
+        total = update(purses).where(purses.c.purse == bindparam("which"))
+        connection.execute(total.values(total=bindparam("sum")), changed)
+    if rows := books.rows():
+        connection.execute(_writing(connection), rows)
+    return ends
 
 
 def held(connection: Connection, wanted: Collection[str]) -> dict[str, Decimal]:
     """See :class:`exatlas.Ledger`."""
-    found = connection.execute(select(purses).where(purses.c.purse.in_(list(wanted))))
+    found = connection.execute(select(purses).where(purses.c.purse.in_(given(connection, wanted))))
     return dict.fromkeys(wanted, Decimal(0)) | {row.purse: _usd(row.total) for row in found}
 
 
@@ -48,38 +92,42 @@ def holds_of(connection: Connection, launch_id: str) -> dict[str, Decimal]:
     return {row.purse: _usd(row.amount) for row in found}
 
 
-def unsettled(connection: Connection, owner: str) -> list[str]:
-    """See :class:`exatlas.Ledger`. Gives launch ids."""
-    open_ones = select(holds.c.launch_id).where(~holds.c.settled)
-    ended = select(launches.c.launch_id).where(
-        launches.c.launch_id.in_(open_ones),
+def unsettled(connection: Connection, owner: str) -> list[Any]:
+    """See :class:`exatlas.Ledger`. Gives rows."""
+    ended = select(*PAGE).where(
+        launches.c.launch_id.in_(select(holds.c.launch_id).where(~holds.c.settled)),
         launches.c.owner == owner,
         launches.c.state == LaunchState.GONE.value,
     )
-    return list(connection.execute(ended.order_by(launches.c.intended_at, launches.c.launch_id)).scalars())
+    return list(connection.execute(ended.order_by(launches.c.intended_at, launches.c.launch_id)))
 
 
-def _locked(connection: Connection, wanted: list[str], launch_id: str) -> tuple[dict[str, int], dict[str, int]]:
-    """What all launches hold in each purse, and what this one does; nobody changes it until the transaction ends."""
-    for purse in wanted:
+def _locked(connection: Connection, wishes: Sequence[Wish]) -> _Books:
+    """What is in the purses that are wished of, and in those in which these launches hold something already."""
+    wanted = {one.purse for wish in wishes for one in wish.holds}
+    ids = sorted({wish.launch_id for wish in wishes})
+    theirs = select(holds.c.launch_id, holds.c.purse, holds.c.amount).where(holds.c.launch_id.in_(ids))
+    wanted |= {row.purse for row in connection.execute(theirs)}
+    these = select(purses).where(purses.c.purse.in_(given(connection, wanted)))
+    for purse in sorted(wanted.difference(connection.execute(these).scalars())):
         insert_missing(connection, purses, purse=purse, total=0)
-    mine = select(purses).where(purses.c.purse.in_(wanted)).order_by(purses.c.purse).with_for_update()
-    totals = {row.purse: row.total for row in connection.execute(mine)}
-    own = select(holds).where(holds.c.launch_id == launch_id, holds.c.purse.in_(wanted))
-    return totals, {row.purse: row.amount for row in connection.execute(own)}
+    locking = these.order_by(by_code_point(connection, purses.c.purse)).with_for_update(of=purses)
+    totals = {row.purse: row.total for row in connection.execute(locking)}
+    own: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in connection.execute(theirs):
+        own[row.launch_id][row.purse] = row.amount
+    return _Books(totals, own)
 
 
-def _write(connection: Connection, purse: str, launch_id: str, amount: int, settled: bool, *, had: int | None) -> None:
-    if had is None:
-        connection.execute(insert(holds).values(purse=purse, launch_id=launch_id, amount=amount, settled=settled))
-        return
-    one = (holds.c.purse == purse) & (holds.c.launch_id == launch_id)
-    connection.execute(update(holds).where(one).values(amount=amount, settled=settled))
+def _writing(connection: Connection) -> Any:
+    into: Any = postgresql.insert(holds) if connection.dialect.name == "postgresql" else sqlite.insert(holds)
+    changes = {"amount": into.excluded.amount, "settled": into.excluded.settled}
+    return into.on_conflict_do_update(index_elements=["purse", "launch_id"], set_=changes)
 
 
-def _whole(usd: Decimal) -> int:
-    """In millionths, rounded up: a budget is never overdrawn by rounding."""
-    return int((usd * MILLIONTHS).to_integral_value(ROUND_CEILING))
+def _amount(usd: Decimal, rounding: str) -> int:
+    """In millionths. What is held is rounded up: no purse is overdrawn by rounding."""
+    return int((usd * MILLIONTHS).to_integral_value(rounding))
 
 
 def _usd(amount: int) -> Decimal:

@@ -1,6 +1,6 @@
 """The tables of an SQL ledger, and how an older database becomes a newer one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import orjson
@@ -18,7 +18,11 @@ from sqlalchemy import (
     Table,
     Text,
     bindparam,
+    cast,
+    collate,
+    func,
     insert,
+    literal_column,
     select,
     text,
     update,
@@ -47,13 +51,13 @@ launches = Table(
     Column("user", String(255)),
     Column("is_session", Boolean, nullable=False, server_default=text("false")),
     Column("worker", String(255)),
-    Column("former", String(255)),
 )
 """The record is the truth, as JSON; the other columns repeat what is searched by. But who looks after a launch stands
-in `worker` alone, and who did so before it was seized in `former`, until that one has been told."""
+in `worker` alone."""
 
-_is_open = launches.c.state != "gone"
-_is_free = _is_open & launches.c.worker.is_(None) & launches.c.is_session
+# Written out: a database takes a partial index only where it sees that the query asks for nothing else.
+is_open = launches.c.state != literal_column("'gone'")
+is_free = is_open & launches.c.worker.is_(None) & launches.c.is_session
 
 workers = Table(
     "exatlas_workers",
@@ -67,6 +71,14 @@ workers = Table(
     Index("exatlas_workers_owner", "owner"),
 )
 """Instants here are seconds since 1970 by the ledger's clock."""
+
+seizures = Table(
+    "exatlas_seizures",
+    metadata,
+    Column("worker", String(255), primary_key=True),
+    Column("launch_id", String(64), primary_key=True),
+)
+"""Launches that were taken from a worker, which was not told yet."""
 
 touches = Table(
     "exatlas_touches",
@@ -120,16 +132,11 @@ _WHOSE = (
         "exatlas_launches_free",
         launches.c.owner,
         launches.c.intended_at,
-        postgresql_where=_is_free,
-        sqlite_where=_is_free,
+        launches.c.launch_id,
+        postgresql_where=is_free,
+        sqlite_where=is_free,
     ),
-    Index("exatlas_launches_worker", launches.c.worker, postgresql_where=_is_open, sqlite_where=_is_open),
-    Index(
-        "exatlas_launches_former",
-        launches.c.former,
-        postgresql_where=launches.c.former.is_not(None),
-        sqlite_where=launches.c.former.is_not(None),
-    ),
+    Index("exatlas_launches_worker", launches.c.worker, postgresql_where=is_open, sqlite_where=is_open),
     Index("exatlas_holds_open", holds.c.launch_id, postgresql_where=~holds.c.settled, sqlite_where=~holds.c.settled),
 )
 
@@ -158,10 +165,10 @@ def _version_1(connection: Connection) -> None:
 
 def _version_2(connection: Connection) -> None:
     """Workers, their outbox, and purses."""
-    for name in ("tenant", "user", "is_session", "worker", "former"):
+    for name in ("tenant", "user", "is_session", "worker"):
         column = CreateColumn(launches.c[name]).compile(dialect=connection.dialect)
         connection.exec_driver_sql(f"ALTER TABLE {launches.name} ADD COLUMN {column}")
-    metadata.create_all(connection, tables=[workers, touches, outboxes, entries, purses, holds])
+    metadata.create_all(connection, tables=[workers, seizures, touches, outboxes, entries, purses, holds])
     for index in _WHOSE:
         index.create(connection, checkfirst=True)
     _fill_in_whose(connection)
@@ -182,10 +189,31 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_version_1, _version_2)
 """One step each; a step that was released is never changed."""
 
 
-def insert_missing(connection: Connection, table: Table, **values: Any) -> None:
-    """Insert a row, unless there is one with its key. Others that do so at the same time are waited for."""
+def insert_missing(connection: Connection, table: Table, **values: Any) -> bool:
+    """Insert a row, unless there is one with its key; gives whether there was none.
+
+    Others that do so at the same time are waited for.
+    """
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).values(**values).on_conflict_do_nothing())
+    adding = dialect.insert(table).values(**values).on_conflict_do_nothing()
+    return connection.execute(adding.returning(*table.primary_key)).first() is not None
+
+
+def by_code_point(connection: Connection, column: Any) -> Any:
+    """The column to sort by as Python sorts, whatever the database's own collation is.
+
+    Rows that several transactions lock are taken in this order, so that no two wait for each other.
+    """
+    return collate(column, "C") if connection.dialect.name == "postgresql" else column
+
+
+def given(connection: Connection, names: Iterable[str]) -> Any:
+    """A query for these very names, of which there may be more than a statement can have parameters."""
+    if connection.dialect.name == "postgresql":
+        array: Any = func.jsonb_array_elements_text(cast(list(names), postgresql.JSONB))
+    else:
+        array = func.json_each(orjson.dumps(list(names)).decode())
+    return select(array.table_valued("value").c.value)
 
 
 def migrate(connection: Connection) -> int:

@@ -22,8 +22,9 @@ from sqlalchemy.pool import StaticPool
 from exatlas.errors import ConfigError
 from exatlas.ledger import leases, outbox, purses
 from exatlas.ledger.pages import PAGE, READ, Intent, Step, launch_of, write
+from exatlas.ledger.purses import Wish
 from exatlas.ledger.schema import launches, migrate
-from exatlas.ledger.wakeups import Wakeups
+from exatlas.ledger.wakeups import Wakeups, within
 from exatlas.ledger.writer import GroupWriter
 from exatlas.protocols import Clock
 from exatlas.records.budget import Hold, Shortfall
@@ -38,8 +39,6 @@ T = TypeVar("T")
 
 NOTICES = "exatlas.ledger.notices"
 """Imported late: it needs PostgreSQL's driver."""
-WORKERS = ("worker",)
-"""The place in a transaction of work that locks workers, and maybe what they hold."""
 OFTEN_S = 1.0
 """How often to look for entries of other processes where nobody says that there are some."""
 SELDOM_S = 5.0
@@ -68,13 +67,14 @@ class SqlLedger:
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         parsed = _parsed(url)
-        self._writer = GroupWriter(_engine(parsed))
+        engine = _engine(parsed)
+        self._writer = GroupWriter(engine)
         self._ready = False
         self._clock = clock
         self._wakeups = Wakeups()
         self._notices: Notices | None = None
         if parsed.get_backend_name() == "postgresql":
-            self._notices = import_module(NOTICES).Notices(parsed, self._wakeups.wake)
+            self._notices = import_module(NOTICES).Notices(engine, self._wakeups)
         self._look_s = SELDOM_S if self._notices else OFTEN_S
 
     async def intend(self, launch: Launch, /) -> None:
@@ -134,35 +134,37 @@ class SqlLedger:
 
     async def enlist(self, worker: str, owner: str, lease_s: float, /) -> Standing:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: leases.enlist(to, self._now(to), worker, owner, lease_s), WORKERS)
+        return await self._apart(lambda to: leases.enlist(to, self._now(to), worker, owner, lease_s))
 
     async def renew(self, worker: str, /) -> Standing:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: leases.renew(to, self._now(to), worker), WORKERS)
+        return await self._apart(lambda to: leases.renew(to, self._now(to), worker))
 
     async def bury(self, owner: str, /) -> frozenset[str]:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: leases.bury(to, self._now(to), owner), WORKERS)
+        return await self._apart(lambda to: leases.bury(to, self._now(to), owner))
 
     async def claim(self, worker: str, most: int, /) -> list[Launch]:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: [launch_of(row) for row in leases.claim(to, worker, most)], WORKERS)
+        return await self._apart(lambda to: [launch_of(row) for row in leases.claim(to, worker, most)])
 
     async def seize(self, launch_id: str, worker: str, /) -> Launch:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: launch_of(leases.seize(to, launch_id, worker)), _locking(launch_id))
+        return await self._apart(lambda to: launch_of(leases.seize(to, launch_id, worker)))
 
     async def leave(self, worker: str, /) -> None:
         """See :class:`exatlas.Ledger`."""
-        await self._do(lambda to: leases.leave(to, worker), WORKERS)
+        await self._apart(lambda to: leases.leave(to, worker))
 
     async def touch(self, idle_s: Mapping[str, float], /) -> frozenset[str]:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: leases.touch(to, self._now(to), idle_s), WORKERS)
+        await self._migrated()
+        present: frozenset[str] = await self._writer.join(self._touch, idle_s, ("touch",), apart=True)
+        return present
 
     async def touched(self, launch_ids: Collection[str], /) -> Mapping[str, float]:
         """See :class:`exatlas.Ledger`."""
-        return await self._do(lambda to: leases.touched(to, self._now(to), list(launch_ids)))
+        return await self._do(lambda to: leases.touched(to, self._now(to), launch_ids))
 
     # ---- outbox
 
@@ -187,17 +189,22 @@ class SqlLedger:
         if self._notices:
             self._notices.listen()
         until = time.monotonic() + within_s
-        while await self.last_entry(owner) <= after:
+        while True:
+            news = self._wakeups.expect(owner)  # before looking: what comes while we look is not overheard
+            if await self.last_entry(owner) > after:
+                return
             left = until - time.monotonic()
-            if left <= 0 or await self._wakeups.wait(owner, min(self._look_s, left)):
+            if left <= 0 or await within(news, min(self._look_s, left)):
                 return
 
     # ---- purses
 
     async def hold(self, launch_id: str, holds: Sequence[Hold], /, *, settled: bool = False) -> Shortfall | None:
         """See :class:`exatlas.Ledger`."""
-        order = ("purse", *sorted(hold.purse for hold in holds))
-        return await self._do(lambda to: purses.hold(to, launch_id, holds, settled), order)
+        await self._migrated()
+        wish = Wish(launch_id, holds, settled)
+        shortfall: Shortfall | None = await self._writer.join(purses.hold, wish, ("purse",))
+        return shortfall
 
     async def held(self, names: Collection[str], /) -> Mapping[str, Decimal]:
         """See :class:`exatlas.Ledger`."""
@@ -211,16 +218,16 @@ class SqlLedger:
         """See :class:`exatlas.Ledger`."""
 
         def work(connection: Connection) -> list[Launch]:
-            ids = purses.unsettled(connection, owner)
-            return [launch_of(connection.execute(READ, {"which": launch_id}).one()) for launch_id in ids]
+            return [launch_of(row) for row in purses.unsettled(connection, owner)]
 
         return await self._do(work)
 
     async def aclose(self) -> None:
         """See :class:`exatlas.Ledger`."""
+        await self._writer.aclose()
         if self._notices:
             await self._notices.aclose()
-        await self._writer.aclose()
+        self._wakeups.wake_all()  # who still waits is told that it is closed
 
     async def _write(self, item: Intent | Step) -> Launch:
         """Write to one launch, together with whatever else is written to launches in its transaction."""
@@ -232,6 +239,14 @@ class SqlLedger:
         """Do the work in a transaction, once the tables are there."""
         await self._migrated()
         return await self._writer.do(work, order)
+
+    async def _apart(self, work: Callable[[Connection], T]) -> T:
+        """Do the work in a transaction of its own: work on workers, which may lock much of what they hold."""
+        await self._migrated()
+        return await self._writer.do(work, ("worker",), apart=True)
+
+    def _touch(self, connection: Connection, idle_s: Sequence[Mapping[str, float]]) -> list[frozenset[str]]:
+        return leases.touch(connection, self._now(connection), idle_s)
 
     async def _migrated(self) -> None:
         if not self._ready:
@@ -269,7 +284,13 @@ def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         return _sqlite(url)
     try:
-        return create_engine(url.set(drivername="postgresql+psycopg"), pool_size=1, pool_pre_ping=True)
+        # Whoever waited for a lock looks at what its holder has left, which other levels refuse.
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=1,
+            pool_pre_ping=True,
+            isolation_level="READ COMMITTED",
+        )
     except ModuleNotFoundError as error:
         raise ConfigError(f"the ledger needs {error.name}: pip install 'exatlas[postgres]'") from error
 

@@ -4,11 +4,12 @@ All work runs in one thread of its own, batch by batch. Whoever comes while a ba
 next one, so under load batches grow by themselves, and a lone caller never waits for company.
 
 A transaction of PostgreSQL keeps the row locks it took until it ends. Two processes whose batches touch the same rows
-in different orders would wait for each other, so each batch is run in an order that all writers agree on.
+in different orders would wait for each other, so each batch is run in an order that all writers agree on. Work that
+locks rows in no such order is done in a transaction of its own.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from operator import attrgetter
@@ -32,6 +33,7 @@ class _Piece:
     together: Callable[[Connection, list[Any]], Sequence[Any]]
     item: Any
     order: tuple[str, ...]
+    apart: bool
     done: "asyncio.Future[Any]"
 
 
@@ -47,36 +49,44 @@ class GroupWriter:
         self.transactions = 0
         """How many were committed."""
 
-    async def do(self, work: Callable[[Connection], T], order: tuple[str, ...] = ()) -> T:
+    async def do(self, work: Callable[[Connection], T], order: tuple[str, ...] = (), *, apart: bool = False) -> T:
         """Do the work inside a transaction, and return when that is durable.
 
         Args:
             work: Runs in the writer's thread. It locks rows of one `order` only.
             order: Names what the work locks, as in ``("launch", launch_id)``; () for work that locks nothing. Within a
                 transaction work is done by rising order, and first come first served where that is equal.
+            apart: Whether it gets a transaction to itself.
 
         Cancelling gives up the wait, not the work: it may still be committed. Work that raises an error of ours must
         have changed nothing; it may run a second time, where others in its transaction failed.
 
         Raises:
-            LedgerError: the database cannot be reached or written. Nothing of the work is kept.
+            LedgerError: the database cannot be reached or written. Nothing of the work is kept, unless the connection
+                broke in mid-commit, when nobody knows.
         """
-        end: T = await self.join(_each, work, order)
+        end: T = await self.join(_each, work, order, apart=apart)
         return end
 
     async def join(
-        self, together: Callable[[Connection, list[A]], Sequence[Any]], item: A, order: tuple[str, ...]
+        self,
+        together: Callable[[Connection, list[A]], Sequence[Any]],
+        item: A,
+        order: tuple[str, ...],
+        *,
+        apart: bool = False,
     ) -> Any:
         """Do the same as others in one go, and return what came of this item; all else is as in :meth:`do`.
 
         Args:
             together: Gets the items of everybody who wants the same in this transaction, by rising order, and gives
                 one end for each: what its caller gets, or an error of ours, for which nothing was changed.
+            apart: Whether those who want the same get a transaction to themselves.
         """
         if self._closed:
             raise LedgerError("the ledger is closed")
         done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Piece(together, item, order, done))
+        self._waiting.append(_Piece(together, item, order, apart, done))
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush(), name="exatlas ledger")
         return await done
@@ -95,10 +105,10 @@ class GroupWriter:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
-                batch.sort(key=lambda piece: piece.order)
-                ends = await loop.run_in_executor(self._thread, self._run, batch)
-                for piece, end in zip(batch, ends, strict=True):
-                    _settle(piece.done, end)
+                for part in _parts(batch):
+                    ends = await loop.run_in_executor(self._thread, self._run, part)
+                    for piece, end in zip(part, ends, strict=True):
+                        _settle(piece.done, end)
         finally:
             self._flushing = None
             for piece in (*batch, *self._waiting):
@@ -115,11 +125,30 @@ class GroupWriter:
 
     def _transaction(self, batch: list[_Piece]) -> list[Any]:
         ends: list[Any] = []
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection, connection.begin() as transaction:
             for together, pieces in groupby(batch, key=attrgetter("together")):
                 ends += together(connection, [piece.item for piece in pieces])
+            try:
+                transaction.commit()
+            except SQLAlchemyError as error:
+                # Perhaps it was committed, and the reply was lost: nothing may be done a second time.
+                return [_ours(error) for _ in batch]
         self.transactions += 1
         return ends
+
+
+def _parts(batch: list[_Piece]) -> Iterator[list[_Piece]]:
+    """What goes into one transaction each, in the order in which it is done there."""
+    batch = sorted(batch, key=attrgetter("apart", "order"))
+    for apart, pieces in groupby(batch, key=attrgetter("apart")):
+        if not apart:
+            yield list(pieces)
+            continue
+        for together, alike in groupby(pieces, key=attrgetter("together")):
+            if together is _each:
+                yield from ([piece] for piece in alike)
+            else:
+                yield list(alike)
 
 
 def _each(connection: Connection, works: list[Callable[[Connection], Any]]) -> list[Any]:

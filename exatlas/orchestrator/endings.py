@@ -158,5 +158,5 @@ class Endings:
     async def _noted(self, tracked: Tracked) -> bool:
         """Write that it is gone. Where that cannot be, it is settled later."""
         if await self._roster.write(tracked, LaunchState.GONE) is Written.AWAY:
-            self._roster.unclear.add(tracked.session.id)
+            self._roster.doubt(tracked.session.id)
         return True

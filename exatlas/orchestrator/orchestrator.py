@@ -290,22 +290,23 @@ class Orchestrator:
     async def touch(self, session: str | Session, /) -> None:
         """Say that a session is used: its idle time begins anew. Cheap enough for every request.
 
-        No I/O for sessions of this worker, and a write every five seconds at most for each one of another's (every time
-        where its idle time is below twenty).
+        A read of the ledger now and then for sessions of this worker, and a write every five seconds at most for each
+        one of another's (every time where its idle time is below twenty).
 
         Raises:
             NotFoundError: there is none, or it has ended.
+            LedgerError: the ledger is away, and somebody else may look after it.
         """
         session_id = _id(session)
         tracked = self._roster.find(session_id)
-        if tracked is None:
+        if tracked is None or not self._lease.held:  # another one's, or perhaps so by now
             await self._touches.foreign(session_id)
             return
         tracked.session = touched = evolve(tracked.session, touched_at=self._roster.now)
         self._touches.own(session_id)
         # The timer is left as it is: when it comes, it looks at the touch and waits on.
         if self._roster.is_news(touched):
-            self._roster.about(touched, events.Touched)
+            await self._tell_touched(tracked)
 
     async def stop(self, session: str | Session, /) -> Session:
         """Pause its machine, keeping the volume. The idle time stands still; runtime and cost go on.
@@ -438,6 +439,18 @@ class Orchestrator:
         """A session that this worker looks after, if need be from now on."""
         session_id = _id(session)
         return self._roster.find(session_id) or await self._takeover.seize(session_id)
+
+    async def _tell_touched(self, tracked: Tracked) -> None:
+        """Tell of a touch, unless the session has been taken by others without this worker having heard of it yet."""
+        session = tracked.session
+        with suppress(LedgerError):
+            launch = await self._ledger.get(session.id)
+            if launch is None or launch.state.is_final or launch.worker != self._lease.name:
+                self._roster.forget(session.id)
+                await self._touches.foreign(session.id)
+                return
+        if self._roster.holds(tracked):
+            self._roster.about(session, events.Touched)
 
     async def _look_again(self, tracked: Tracked, phase: Phase) -> Session:
         """Read the machine after a call of ours has changed it."""

@@ -68,13 +68,17 @@ class Reaper:
 
     async def settle(self, dry_run: bool = False) -> Recovery:
         """Settle launches that are nobody's sessions; those that turn out to be sessions come here."""
-        worker = self._roster.lease.name
-        known = self._roster.ids | self._spawning.marks
-        recovery = await self._atlas.settle("adopt", self._grace, dry_run, worker=worker, leave=known)
+        roster = self._roster
+        due = roster.doubtful_for(self._grace.total_seconds())
+        young = frozenset(roster.unclear) - due
+        known = roster.ids | self._spawning.marks | young
+        recovery = await self._atlas.settle("adopt", self._grace, dry_run, roster.lease.name, leave=known, due=due)
         if not dry_run:
             for one in recovery.launches:
                 await self._takeover.adopt(one)
-            self._roster.unclear &= {one.launch.launch_id for one in recovery.launches}
+            still_open = {one.launch.launch_id for one in recovery.launches if not one.launch.state.is_final}
+            for launch_id in due - still_open:
+                roster.unclear.pop(launch_id, None)
         return recovery
 
     async def _watched(self) -> Sequence[Compute]:

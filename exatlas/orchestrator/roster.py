@@ -44,8 +44,9 @@ class Roster:
         self.clock = clock
         self.lease = lease
         self.timers = Timers(clock, on_time)
-        self.unclear: set[str] = set()
-        """Launches of this worker's that may have machines, and are no sessions: a settling has to clear them up."""
+        self.unclear: dict[str, float] = {}
+        """Launches of this worker's that may have machines, and are no sessions, and since when (by the monotonic
+        clock): a settling has to clear them up."""
         self._outbox = outbox
         self._tracked: dict[str, Tracked] = {}
         self._told_touched: dict[str, datetime] = {}
@@ -72,6 +73,15 @@ class Roster:
     def find(self, session_id: str) -> Tracked | None:
         """One of them, or None."""
         return self._tracked.get(session_id)
+
+    def doubt(self, launch_id: str) -> None:
+        """A launch of this worker's is no session, and may have a machine all the same."""
+        self.unclear.setdefault(launch_id, self.clock.monotonic())
+
+    def doubtful_for(self, seconds: float) -> frozenset[str]:
+        """Those that have been so for so long, whatever the clock says of whoever wrote them last."""
+        now = self.clock.monotonic()
+        return frozenset(launch_id for launch_id, since in self.unclear.items() if now - since >= seconds)
 
     def holds(self, tracked: Tracked) -> bool:
         """Whether this very one is still looked after here."""

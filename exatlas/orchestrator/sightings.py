@@ -64,7 +64,7 @@ class Sightings:
         if gone is Written.LEAVE:
             return
         if gone is Written.AWAY:
-            roster.unclear.add(session.id)
+            roster.doubt(session.id)
         await self._endings.ended(tracked)
 
 

@@ -100,7 +100,7 @@ class Spawning:
             reason = type(error).__name__ if isinstance(error, Exception) else "cancelled"
             roster.tell(events.SpawnFailed, **whose, reason=reason)
             # There may be a machine in spite of all.
-            self._roster.unclear.add(mark)
+            self._roster.doubt(mark)
             if isinstance(error, Exception):
                 await self._endings.settle(mark)
             raise

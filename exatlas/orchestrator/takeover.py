@@ -1,10 +1,12 @@
 """Sessions that other workers have left behind, or that are needed here: how they come to this worker."""
 
 import logging
+from collections.abc import Sequence
 
 from attrs import evolve
 
 from exatlas.client.atlas import Atlas
+from exatlas.client.recovery import OPEN
 from exatlas.errors import AtlasError, NotFoundError, ValidationError
 from exatlas.orchestrator import events
 from exatlas.orchestrator.allowance import Allowances
@@ -30,6 +32,8 @@ class Takeover:
         self._roster = roster
         self._endings = endings
         self._allowances = allowances
+        self._unsure = False
+        """Whether a claim's answer was lost: something may be held here that nobody knows of."""
 
     async def claim(self) -> None:
         """Take everything that nobody looks after.
@@ -40,13 +44,14 @@ class Takeover:
         """
         roster = self._roster
         await roster.ledger.bury(roster.lease.owner)
-        while True:
-            launches = await roster.ledger.claim(roster.lease.name, BATCH)
-            idle = await roster.ledger.touched([launch.launch_id for launch in launches]) if launches else {}
-            for launch in launches:
-                await self._take(launch, idle.get(launch.launch_id))
-            if len(launches) < BATCH:
-                return
+        was_unsure, self._unsure = self._unsure, True
+        while len(launches := await roster.ledger.claim(roster.lease.name, BATCH)) == BATCH:
+            await self._take_all(launches)
+        await self._take_all(launches)
+        if was_unsure:
+            everything = await roster.ledger.find(owner=roster.lease.owner, states=OPEN)
+            await self._take_all([one for one in everything if one.session and one.worker == roster.lease.name])
+        self._unsure = False
 
     async def seize(self, session_id: str) -> Tracked:
         """Take one session, from whomever.
@@ -80,12 +85,17 @@ class Takeover:
             if tracked is not None:
                 await self._roster.write(tracked, launch.state, machine=machine)
 
+    async def _take_all(self, launches: Sequence[Launch]) -> None:
+        idle = await self._roster.ledger.touched([launch.launch_id for launch in launches]) if launches else {}
+        for launch in launches:
+            await self._take(launch, idle.get(launch.launch_id))
+
     async def _take(self, launch: Launch, idle_s: float | None) -> None:
         if launch.launch_id in self._roster:
             return
         unclear = not launch.machine or launch.state in (LaunchState.INTENDED, LaunchState.LOST)
         if unclear or not await self._is_ours(launch) or self._look_after(launch, idle_s) is None:
-            self._roster.unclear.add(launch.launch_id)
+            self._roster.doubt(launch.launch_id)
 
     def _look_after(self, launch: Launch, idle_s: float | None) -> Tracked | None:
         try:
@@ -95,7 +105,7 @@ class Takeover:
             return None
         if session is None:
             return None
-        self._roster.unclear.discard(launch.launch_id)
+        self._roster.unclear.pop(launch.launch_id, None)
         tracked = self._roster.track(session, {"provider": launch.provider})
         self._roster.about(session, events.Adopted, compute_id=session.compute.id)
         if session.phase is Phase.ENDING:

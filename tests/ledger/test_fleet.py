@@ -30,11 +30,13 @@ def say(**what):
     print(json.dumps(what), flush=True)
 
 async def one_user(orch, wanted, chance):
-    for _ in range(wanted):
+    while wanted:
         try:
             session = await orch.spawn(image="img", gpu="l4", user=f"u{chance.randrange(50)}", keep_on_exit=True)
-        except AtlasError:
+        except AtlasError:  # taken for dead for a moment, on a busy machine
+            await asyncio.sleep(0.2)
             continue
+        wanted -= 1
         say(got=session.id)
         if chance.random() < 0.3:
             await end(orch, session.id)
@@ -68,11 +70,11 @@ async def main():
     urls = {"runpod": {"rest": rest, "runtime": runtime}}
     options = {"credentials": {"runpod": key}, "base_urls": urls, "env": {}}
     async with Atlas("runpod", ledger=ledger, owner="fleet", **options) as atlas:
-        async with Orchestrator(atlas, lease=2, poll_every=10, reap_every=5, grace=4) as orch:
+        async with Orchestrator(atlas, lease=4, poll_every=10, reap_every=5, grace=4) as orch:
             stirring = asyncio.create_task(somebody_elses(orch, chance))
             async with asyncio.TaskGroup() as users:
-                for _ in range(AT_ONCE):
-                    users.create_task(one_user(orch, int(wanted) // AT_ONCE, chance))
+                for number in range(AT_ONCE):
+                    users.create_task(one_user(orch, (int(wanted) + number) // AT_ONCE, chance))
             say(done=True)
             await asyncio.to_thread(sys.stdin.read)
             stirring.cancel()
@@ -85,7 +87,7 @@ WORKERS = 3
 SESSIONS = 2000
 """That somebody wants; some of their spawns die with a worker."""
 KILLS = 8
-PATIENCE_S = 120.0
+PATIENCE_S = 200.0
 
 
 class Worker:
@@ -160,7 +162,7 @@ async def run_fleet(fleet):
                 await fleet.kill_one()
             for worker in fleet.living:
                 await worker.done.wait()
-            await asyncio.sleep(4)  # what the last one left is taken over
+            await asyncio.sleep(8)  # what the last one left is taken over
             for worker in fleet.living:
                 worker.child.stdin.close()
                 await worker.task

@@ -10,12 +10,14 @@ from functools import partial
 
 import pytest
 from sqlalchemy import create_engine, event, text
+from sqlalchemy.exc import OperationalError
 
 from exatlas.errors import ConfigError, ConflictError, LedgerError
 from exatlas.ledger import SqlLedger
 from exatlas.ledger.schema import MIGRATIONS
 from exatlas.ledger.sql import _switch_to_wal
 from exatlas.records.launch import LaunchState
+from exatlas.records.outbox import Entry
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 both = pytest.mark.parametrize("sql_url", ["sqlite", "postgres"], indirect=True)
@@ -115,6 +117,48 @@ async def test_a_hundred_writes_take_as_many_statements_as_one(sql_url, a_launch
     await asyncio.gather(*(ledger.advance(launch_id, LaunchState.CREATED, START) for launch_id in ids))
     assert [word for word in said if word != "BEGIN"] == ["INSERT", "SELECT", "UPDATE"]
     event.remove(*listening)
+    await ledger.aclose()
+
+
+async def test_work_apart_has_a_transaction_of_its_own(tmp_path):
+    ledger = SqlLedger(f"sqlite:///{tmp_path / 'ledger.db'}")
+    await ledger.find()
+    writer, before = ledger._writer, ledger._writer.transactions
+
+    def alike(_, items):
+        return [tuple(items)] * len(items)
+
+    ends = await asyncio.gather(
+        writer.do(lambda _: writer.transactions - before),
+        writer.do(lambda _: writer.transactions - before, apart=True),
+        writer.do(lambda _: writer.transactions - before, apart=True),
+        writer.join(alike, "a", ("touch",), apart=True),
+        writer.join(alike, "b", ("touch",), apart=True),
+        writer.do(lambda _: writer.transactions - before),
+    )
+    assert ends == [0, 1, 2, ("a", "b"), ("a", "b"), 0]
+    assert writer.transactions - before == 4
+    await ledger.aclose()
+
+
+@both
+async def test_what_may_have_been_committed_is_not_done_again(sql_url, a_launch):
+    ledger = SqlLedger(sql_url)
+    await ledger.find()
+
+    def lose_the_reply(connection):
+        connection.connection.dbapi_connection.commit()
+        raise OperationalError("COMMIT", {}, Exception("the connection broke"))
+
+    event.listen(ledger._writer._engine, "commit", lose_the_reply)
+    news = [Entry(at=START, kind="a")]
+    ends = await asyncio.gather(
+        ledger.intend(a_launch()), *(ledger.publish("tests", news, 100) for _ in range(3)), return_exceptions=True
+    )
+    event.remove(ledger._writer._engine, "commit", lose_the_reply)
+    assert [type(end) for end in ends] == [LedgerError] * 4
+    assert await ledger.last_entry("tests") == 3
+    assert len(await ledger.find()) == 1
     await ledger.aclose()
 
 

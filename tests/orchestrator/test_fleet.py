@@ -12,51 +12,11 @@ from exatlas.ledger import MemoryLedger
 from exatlas.orchestrator import Phase, events
 from exatlas.providers.runpod.fake import FakeRunPod
 from exatlas.transport.inprocess import InProcessTransport
+from tests.orchestrator.fleets import Skewed, Wire, die
 
 MACHINE = {"image": "img", "gpu": "l4", "cloud_type": "secure"}
 LEASE_S = 30.0
 TAKEOVER_S = LEASE_S * 1.25 + 1
-
-
-class Wire:
-    """One worker's way to the ledger, which can be cut."""
-
-    def __init__(self, ledger):
-        self._ledger = ledger
-        self.cut = False
-
-    def __getattr__(self, name):
-        method = getattr(self._ledger, name)
-
-        async def call(*args, **options):
-            if self.cut:
-                raise LedgerError("away")
-            return await method(*args, **options)
-
-        return call
-
-
-class Skewed:
-    """A clock whose hands are wrong. Its seconds are as long as everybody's."""
-
-    def __init__(self, clock, by):
-        self._clock, self._by = clock, by
-        self.monotonic, self.sleep = clock.monotonic, clock.sleep
-
-    def now(self):
-        return self._clock.now() + self._by
-
-
-async def die(orch):
-    """As a process that is killed: nothing is closed, and nothing goes on."""
-
-    async def nothing():
-        for loop in orch._loops:
-            loop.cancel()
-        orch._endings.stop()
-
-    orch._close = nothing
-    await orch.__aexit__(None, None, None)
 
 
 class Fleet:
@@ -438,6 +398,25 @@ async def test_who_leaves_hands_over_at_once_what_is_kept(fleet, two, clock):
     await one.__aexit__(None, None, None)
     await clock.sleep(LEASE_S / 4 + 1)
     assert kept.id in other._roster
+
+
+async def test_a_claim_whose_answer_was_lost_is_found_again(fleet, cloud, clock, ledger, monkeypatch):
+    one, other = await fleet.worker(), await fleet.worker()
+    session = await one.spawn(**MACHINE, max_runtime=3600)
+    claim = ledger.claim
+
+    async def and_no_answer(*args):
+        if await claim(*args):
+            monkeypatch.undo()
+            raise LedgerError("the connection broke")
+        return []
+
+    monkeypatch.setattr(ledger, "claim", and_no_answer)
+    await die(one)
+    await clock.sleep(TAKEOVER_S + LEASE_S / 2)
+    assert session.id in other._roster
+    await clock.sleep(3600)
+    assert cloud.rented == []
 
 
 async def test_the_eldest_living_worker_reaps(two, clock):
