@@ -186,7 +186,14 @@ class Process:
         """Run a call of one of its users."""
         self.calls = [call for call in self.calls if not call.done()]
         self.calls.append(self.start(coroutine))
+        self.calls[-1].add_done_callback(self._look_at)
         return self.calls[-1]
+
+    def _look_at(self, call):
+        """What a cloud or a ledger refuses is no matter here."""
+        error = None if call.cancelled() else call.exception()
+        if error is not None and not isinstance(error, AtlasError):
+            self.world.troubles.append(error)
 
     async def die(self):
         """As one that is killed: nothing is closed, and nothing goes on."""
