@@ -226,8 +226,10 @@ class _Settling:
 
     async def _adopt(self, launch: Launch, machine: Compute, reason: str) -> Recovered:
         facts: dict[str, Any] = {"compute_id": machine.id, "reason": f"adopted: {reason}"}
+        begin = launch.created_at or machine.created_at or launch.intended_at
+        facts["created_at"] = begin
         if not launch.rates:
-            facts["rates"] = first_rate(machine, machine.created_at or launch.intended_at)
+            facts["rates"] = first_rate(machine, begin)
         adopted = await self._advance(launch, LaunchState.CREATED, **facts)
         return Recovered(launch=adopted, action=RecoveryAction.ADOPTED, reason=reason, compute=machine)
 
