@@ -274,8 +274,10 @@ class Judge:
         """What it cost more than could be known: the difference, until the next look was due."""
         until = self._world.blind.until
         poll_s = self._world.poll_s
+        doubted = self._world.doubted.get(launch.launch_id, timedelta(0))
         return sum(
-            (_cost(more, until(launch.launch_id, at, poll_s) - at) for at, more in life.rises), Decimal(0)
+            (_cost(more, until(launch.launch_id, at, poll_s) - at) for at, more in life.rises),
+            _cost(life.dearest, doubted),
         )
 
     def _check_budgets(self):

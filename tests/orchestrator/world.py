@@ -97,6 +97,8 @@ class World:
         """When limits could not be kept, and when prices could not be seen."""
         self._alone_since = self.now
         """Since when no worker is well."""
+        self.doubted = {}
+        """How long nobody knew of a machine."""
         self.taken = {}
         """When a launch was taken from somebody who has to be told."""
         self.had_silence = False
@@ -189,6 +191,7 @@ class World:
         if before.state in doubtful and after.state is not before.state:
             for life in self.history.of(mark):
                 self.excuse(mark, 0, since=life.rates[0][0])
+                self.doubted[mark] = self.now - life.rates[0][0]
         self.judge.advanced(before, after)
 
     def moved(self, mark, former):
