@@ -86,7 +86,8 @@ class Endings:
             roster.about(session, events.TerminateFailed, reason=str(failure))
             roster.timers.set(session.id, RETRY_S)
             return failure
-        await self.ended(tracked)
+        if await self._is_written(tracked):
+            await self.ended(tracked)
         return None
 
     async def ended(self, tracked: Tracked) -> None:
@@ -149,14 +150,18 @@ class Endings:
         try:
             machine = await self._atlas.get_compute(session.compute.id, **tracked.options)
         except NotFoundError:
-            return await self._noted(tracked)
+            return True
         except Exception:  # noqa: BLE001 - supervised boundary: nothing is known, and it is asked again
             _log.debug("it cannot be told whether session %s is gone", session.id, exc_info=True)
             return False
-        return machine.status.is_terminal and await self._noted(tracked)
+        return machine.status.is_terminal
 
-    async def _noted(self, tracked: Tracked) -> bool:
-        """Write that it is gone. Where that cannot be, it is settled later."""
-        if await self._roster.write(tracked, LaunchState.GONE) is Written.AWAY:
-            self._roster.doubt(tracked.session.id)
-        return True
+    async def _is_written(self, tracked: Tracked) -> bool:
+        """Whether the ledger says that it is gone, and that this worker is the one to tell. Else it is asked later.
+
+        A worker that stood still in the middle of an ending has others tell of it: there is one end of each session.
+        """
+        written = await self._roster.write(tracked, LaunchState.GONE)
+        if written is Written.AWAY:
+            self._roster.timers.set(tracked.session.id, RETRY_S)
+        return written in (Written.DONE, Written.SETTLED)

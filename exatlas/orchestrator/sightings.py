@@ -60,12 +60,9 @@ class Sightings:
                 return
             if written is Written.SETTLED:  # somebody has ended it without a word to us
                 tracked.session = evolve(session, phase=Phase.ENDING)
-        gone = await roster.write(tracked, LaunchState.GONE)
-        if gone is Written.LEAVE:
-            return
-        if gone is Written.AWAY:
-            roster.doubt(session.id)
-        await self._endings.ended(tracked)
+        # Told by whoever has written it: where the ledger is away, the next look finds the same.
+        if await roster.write(tracked, LaunchState.GONE) in (Written.DONE, Written.SETTLED):
+            await self._endings.ended(tracked)
 
 
 def _updated(before: Session, machine: Compute, roster: Roster) -> Session:
