@@ -44,14 +44,15 @@ class Reader:
 
     async def follow(self, after):
         """Read to the end. What the ledger cannot give now is asked for again."""
-        while True:
+        is_open = True
+        while is_open:
             try:
                 reader = self.process.orch.events(after=after, session=self.session, tenant=self.tenant)
                 async with aclosing(reader):
                     async for event in reader:
                         self.got.append(event)
                         after = event.seq
-                return
+                is_open = False
             except AtlasError:
                 await self.process.hands.sleep(1)
 
@@ -189,7 +190,8 @@ class Judge:
         if course.end is not None:
             # One who was frozen or cut off says late what was before, and to whom it could give no session.
             is_late = entry.at <= course.end.at or entry.kind == "SpawnFailed"
-            assert self._world.had_silence and is_late, f"{entry} comes after {course.end}, {course.kinds}"
+            is_excused = self._world.had_silence and is_late
+            assert is_excused, f"{entry} comes after {course.end}, {course.kinds}"
         if entry.kind in ENDS:
             assert course.end is None, f"{entry} is the second end, after {course.end}"
             course.end = entry
