@@ -84,7 +84,8 @@ async def _clear_up(home: Home, ctx: Context, *, in_doubt: bool) -> Exception | 
                     failure = error
                 if failure is None and not in_doubt:
                     break
-            if home.own:
+            # Whatever could not be removed is found through its app only.
+            if home.own and failure is None:
                 await apps.delete(home.app, ctx, "spawn_compute")
     except (AtlasError, TimeoutError) as error:
         return error
