@@ -23,6 +23,8 @@ class Touches:
         self._waiting: dict[str, float] = {}
         self._foreign: dict[str, float] = {}
         """When the touch of a session of others was written last."""
+        self._written: dict[str, float] = {}
+        """When that of a session of this worker's was, if that is not long ago."""
 
     def own(self, session_id: str) -> None:
         """A session of this worker's was used."""
@@ -51,6 +53,7 @@ class Touches:
         """It has ended."""
         self._waiting.pop(session_id, None)
         self._foreign.pop(session_id, None)
+        self._written.pop(session_id, None)
 
     async def write(self, *, all_of_them: bool = False) -> None:
         """Write what waits for it: those of others' sessions, or all."""
@@ -58,7 +61,9 @@ class Touches:
         self._foreign = {
             name: at for name, at in self._foreign.items() if now - at < FOREIGN_S or name in self._waiting
         }
-        due = [name for name in self._waiting if all_of_them or name in self._foreign]
+        self._written = {name: at for name, at in self._written.items() if now - at < OWN_S}
+        # One that comes after a while is written at once: whoever takes over would believe that there was none.
+        due = [name for name in self._waiting if all_of_them or name in self._foreign or name not in self._written]
         taken = {name: self._waiting.pop(name) for name in due}
         if not taken:
             return
@@ -68,6 +73,7 @@ class Touches:
             self._waiting = taken | self._waiting
             raise
         self._foreign |= {name: now for name in taken if name in self._foreign}
+        self._written |= {name: now for name in taken if name not in self._foreign}
 
     async def idle_s(self, session_ids: list[str]) -> Mapping[str, float]:
         """How long ago each was used last, as far as the ledger knows; another worker may know of a later use."""

@@ -20,6 +20,8 @@ TOLD_S = 15.0
 """When a worker is told at the latest that a session was taken from it: a quarter of a lease, and some calls."""
 CRASH_S = 60.0
 """So much longer a session may live that was taken over: the latest touches of a dead worker are not known."""
+WRITTEN_S = 6.0
+"""When a use is written at the latest, so that it outlives its worker."""
 ENDS = ("Terminated", "Lost")
 BEGINNINGS = ("Created", "Adopted")
 
@@ -133,6 +135,12 @@ class Judge:
         self.uses[mark] = max(at, self.uses.get(mark, at))
         if surely:
             self.sure_uses.setdefault(mark, []).append((at, process))
+
+    def stops(self, process):
+        """What was used at a process a moment ago may not be written."""
+        written = later(self._world.now, -WRITTEN_S)
+        for mark, uses in self.sure_uses.items():
+            self.sure_uses[mark] = [(at, where) for at, where in uses if where is not process or at <= written]
 
     def follow(self, process, after=0, **whose):
         """Read what happens, at a worker."""

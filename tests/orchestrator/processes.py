@@ -158,6 +158,7 @@ class Process:
         self._context.run(RUNNING_IN.set, self)
         self.atlas = Atlas(Line(world, self), clock=self.hands, env={}, ledger=self.wire, owner=OWNER)
         self.orch = Orchestrator(self.atlas, **options)
+        self._tell, self.orch._outbox.tell = self.orch._outbox.tell, self._told
 
     def __repr__(self):
         return f"worker {self.name}"
@@ -177,6 +178,14 @@ class Process:
     @property
     def is_unwell(self):
         return not self.is_well or self.world.now_s < self.unwell_until
+
+    def _told(self, event):
+        """A worker that has too much to tell gives up the oldest."""
+        waiting = self.orch._outbox._waiting
+        if len(waiting) >= self.world.kept:
+            self.world.judge.mute.add(waiting[0].session)
+            self.world.had_silence = True
+        self._tell(event)
 
     def start(self, coroutine):
         """Run something in it."""

@@ -327,6 +327,20 @@ async def test_the_latest_touch_of_a_dead_worker_may_not_have_been_written(two, 
     assert cloud.rented == []
 
 
+async def test_a_touch_after_a_long_while_is_known_to_who_takes_over(two, cloud, clock):
+    one, _ = two
+    session = await one.spawn(**MACHINE, idle_ttl=600)
+    await one.touch(session)
+    await clock.sleep(400)
+    await one.touch(session)
+    await clock.sleep(6)
+    await die(one)
+    await clock.sleep(590)
+    assert cloud.rented == [session.compute.id]
+    await clock.sleep(100)
+    assert cloud.rented == []
+
+
 async def test_every_worker_settles_its_own_doubts(two, cloud, clock, ledger):
     _, other = two
     cloud.fail_next("spawn_compute", TransportError("cut"), after_acting=True)

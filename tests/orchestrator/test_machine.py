@@ -43,6 +43,8 @@ BUDGETS = (
 )
 WAITS = st.sampled_from([0, 0.1, 0.3, 1, 300])
 """How long a call is waited for, in seconds: what takes longer goes on while other things happen."""
+THEN = st.sampled_from([0, 0, 1, 15, 200, 1000])
+"""How long nothing else happens afterwards, in seconds."""
 HOURS = st.integers(-30, 30).map(lambda hours: hours * 3600.0)
 FAULTS = st.sampled_from(
     [TransportError("cut"), ProviderBrokenError("it failed", status=500), NoCapacityError("it is full")]
@@ -57,7 +59,7 @@ class Life(RuleBasedStateMachine):
     workers = Bundle("workers")
     sessions = Bundle("sessions")
 
-    @initialize(target=workers, kept=st.sampled_from([6, 10_000]), has_budgets=st.booleans(), wrong_by=HOURS)
+    @initialize(target=workers, kept=st.sampled_from([12, 10_000]), has_budgets=st.booleans(), wrong_by=HOURS)
     def begin(self, kept, has_budgets, wrong_by):
         self.world = World(kept, BUDGETS if has_budgets else ())
         return self.world.begin(wrong_by)
@@ -116,14 +118,17 @@ class Life(RuleBasedStateMachine):
         keep=st.booleans(),
         gpu=st.sampled_from(["l4", "h100"]),
         wait_s=WAITS,
+        then_s=THEN,
     )
-    def spawn(self, worker, limits, who, keep, gpu, wait_s):
+    def spawn(self, worker, limits, who, keep, gpu, wait_s, then_s):
         if not worker.is_up:
             return multiple()
         known = set(self.world.ledger._launches)
         wanted = {"image": "img", "gpu": gpu, "keep_on_exit": keep, **limits, **who}
         self.world.ask(worker, worker.orch.spawn(**wanted), wait_s)
-        return multiple(*sorted(set(self.world.ledger._launches) - known))
+        made = sorted(set(self.world.ledger._launches) - known)
+        self.world.pass_time(then_s)
+        return multiple(*made)
 
     @rule(
         worker=workers, session=sessions, wait_s=WAITS, times=st.integers(1, 3), every_s=st.sampled_from([1, 20, 300])
@@ -134,10 +139,17 @@ class Life(RuleBasedStateMachine):
                 self.world.pass_time(every_s if number else 0)
                 self.world.ask(worker, self.world.touch(worker, session), wait_s)
 
-    @rule(worker=workers, session=sessions, what=st.sampled_from(["stop", "start", "terminate", "info"]), wait_s=WAITS)
-    def change(self, worker, session, what, wait_s):
+    @rule(
+        worker=workers,
+        session=sessions,
+        what=st.sampled_from(["stop", "start", "terminate", "info"]),
+        wait_s=WAITS,
+        then_s=THEN,
+    )
+    def change(self, worker, session, what, wait_s, then_s):
         if worker.is_up:
             self.world.ask(worker, self.world.change(worker, session, what), wait_s)
+            self.world.pass_time(then_s)
 
     @rule(worker=workers, who=WHO)
     def list(self, worker, who):
@@ -169,13 +181,16 @@ class Life(RuleBasedStateMachine):
         for compute_id in self.world.machines(session):
             self.world.cloud.break_down(compute_id)
 
-    @rule(session=sessions, factor=st.sampled_from(["0.25", "0.5", "2", "4"]))
-    def change_price(self, session, factor):
+    @rule(session=sessions, factor=st.sampled_from(["0.25", "0.5", "2", "4"]), then_s=THEN)
+    def change_price(self, session, factor, then_s):
         self.world.reprice(session, factor)
+        self.world.pass_time(then_s)
 
     @rule(operation=CALLS, error=FAULTS, after_acting=st.booleans(), times=st.integers(1, 9))
     def fail(self, operation, error, after_acting, times):
-        self.world.cloud.fail_next(operation, error, after_acting=after_acting, times=times)
+        # A refusal says that nothing was done.
+        after = after_acting and not isinstance(error, NoCapacityError)
+        self.world.cloud.fail_next(operation, error, after_acting=after, times=times)
 
     # ---- readers, and time
 

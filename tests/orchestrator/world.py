@@ -159,6 +159,7 @@ class World:
         """Something befell these: what they look after, and what nobody does, has to find somebody."""
         for process in processes:
             process.unwell_until = self.now_s + TAKEOVER_S
+            self.judge.stops(process)
         for launch in self.launches():
             holder = self.holder(launch)
             if holder is None or holder in processes or not holder.is_well:
@@ -242,7 +243,7 @@ class World:
     def crash(self, process):
         self.judge.dies(process)
         process.is_gone = True
-        self.disturbed()
+        self.disturbed(process)
         self.run(process.die())
 
     def leave(self, process):
