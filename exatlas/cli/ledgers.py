@@ -2,6 +2,7 @@
 
 import os
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -37,4 +38,8 @@ def opened(url: str | None) -> "SqlLedger":
         extra = "postgres" if found.startswith("postgres") else "sqlite"
         raise ConfigError(f"a ledger needs {error.name}: pip install 'exatlas[{extra}]'") from error
     ledger: SqlLedger = sql.SqlLedger(found)
+    # SQLite would make a new file, and by an empty ledger every machine is nobody's.
+    path = found.partition(":///")[2].partition("?")[0]
+    if found.startswith("sqlite") and not Path(path).exists():
+        raise UsageError(f"there is no ledger at {path or found}")
     return ledger

@@ -49,16 +49,20 @@ class Timers:
             self._sooner.clear()
             self._call_due()
             if self._sooner.is_set():
+                await asyncio.sleep(0)  # one that comes back at once, again and again, must not hold up all others
                 continue
             await self._wait()
 
     def _call_due(self) -> None:
         now = self._clock.monotonic()
+        due = []
         while self._heap and (self._heap[0][0] <= now or self._at.get(self._heap[0][1]) != self._heap[0][0]):
             at, key = heapq.heappop(self._heap)
             if self._at.get(key) == at:
                 del self._at[key]
-                self._due(key)
+                due.append(key)
+        for key in due:
+            self._due(key)
 
     async def _wait(self) -> None:
         """Until the first instant, or until there is a sooner one."""

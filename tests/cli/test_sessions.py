@@ -76,6 +76,14 @@ def test_no_cloud_is_asked(invoke, url, kept, monkeypatch):
     assert invoke("sessions", "--ledger", url).code == 0
 
 
+@pytest.mark.parametrize("command", ["sessions", "recover", "reap"])
+def test_a_file_that_is_not_there_is_not_made(invoke, tmp_path, command):
+    path = tmp_path / "mistyped.db"
+    ended = invoke(command, "--ledger", f"sqlite:///{path}")
+    assert (ended.code, path.exists()) == (2, False)
+    assert "there is no ledger at" in ended.err
+
+
 def test_it_has_to_be_said_which_ledger(invoke):
     ended = invoke("sessions")
     assert ended.code == 2

@@ -56,3 +56,20 @@ async def test_replaced_times_do_not_pile_up(timers):
     for number in range(10_000):
         timers.set("a", 1000 + number)
     assert len(timers._heap) <= 2 + SPARE
+
+
+async def test_one_that_comes_back_at_once_holds_nobody_up(clock):
+    called = []
+
+    def again(key):
+        called.append(key)
+        made.set(key, 0)
+
+    made = Timers(clock, again)
+    made.set("a", 0)
+    running = asyncio.create_task(made.run())
+    async with asyncio.timeout(5):
+        while len(called) < 3:
+            await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
