@@ -33,7 +33,7 @@ from exatlas.client.lifetime import Keeper, close_all
 from exatlas.client.recovery import GRACE_S, Account, Work, recover
 from exatlas.client.relaying import relay
 from exatlas.client.roster import Roster
-from exatlas.client.spawning import Rental, end_surely, spawn
+from exatlas.client.spawning import Rental, disown, end_surely, is_unsettled, spawn
 from exatlas.clock import SystemClock
 from exatlas.config import BaseUrls
 from exatlas.errors import ConfigError
@@ -343,7 +343,12 @@ class Atlas:
         gating.check_compute(provider, wanted)
         wanted, handle = with_secret(wanted)
         ctx = await self._context(provider, fields, launch_id=tags.launch_id or new_launch_id())
-        compute = await spawn(provider, wanted, ctx, self._books, tags)
+        try:
+            compute = await spawn(provider, wanted, ctx, self._books, tags)
+        except Exception as error:
+            if raced and is_unsettled(error):
+                record_birth(lambda: disown(ctx, self._books))
+            raise
         if raced:
             record_birth(lambda: self._give_back(provider, compute.id, ctx))
         return compute if handle is None else evolve(compute, auth=handle)

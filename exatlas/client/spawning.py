@@ -295,6 +295,22 @@ def _in_doubt(error: BaseException) -> bool:
     )
 
 
+def is_unsettled(error: Exception) -> bool:
+    """Whether a spawn that ended in this error may have left a machine, which whoever hears of it has to settle."""
+    return _in_doubt(error) or isinstance(error, LedgerError)
+
+
+async def disown(ctx: Context, books: Books) -> None:
+    """Write that the machine of an unsettled spawn is to go, should there be one: its error reaches nobody."""
+    await books.note(ctx, LaunchState.TERMINATING, reason="in doubt, and nobody waits for it any more")
+    _log.error(
+        "a spawn at %s ended in doubt, and its call has lost its race; there may be a machine with launch id %s",
+        ctx.provider,
+        ctx.launch_id,
+        extra=_facts(ctx),
+    )
+
+
 async def _search(provider: Provider, ctx: Context) -> str | None:
     """Look for the machine of a create whose answer is lost, over the listing lag."""
     for wait_s in (0, *LOOKS_S):
