@@ -7,7 +7,7 @@ What is not explained was rented without this ledger, or its ledger was lost.
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from attrs import field, frozen
+from attrs import frozen
 
 from exatlas.protocols import Ledger
 from exatlas.records.compute import Compute
@@ -21,8 +21,6 @@ class Orphans:
     """Those that have been there for longer than the grace."""
     young: tuple[Compute, ...] = ()
     """Those that have not, or whose cloud does not say since when they are there."""
-    strangers: int = field(default=0)
-    """How many machines have no mark: others made them."""
 
 
 async def find_orphans(machines: Iterable[Compute], ledger: Ledger, now: datetime, grace: timedelta) -> Orphans:
@@ -31,13 +29,11 @@ async def find_orphans(machines: Iterable[Compute], ledger: Ledger, now: datetim
     Raises:
         LedgerError: the ledger cannot be read, and nothing may be done.
     """
-    due, young, strangers = list[Compute](), list[Compute](), 0
+    due, young = list[Compute](), list[Compute]()
     for machine in machines:
-        if machine.status.is_terminal:
+        if machine.status.is_terminal or machine.launch_id is None:
             continue
-        if machine.launch_id is None:
-            strangers += 1
-        elif await ledger.get(machine.launch_id) is None:
+        if await ledger.get(machine.launch_id) is None:
             is_due = machine.created_at is not None and now - machine.created_at >= grace
             (due if is_due or not grace else young).append(machine)
-    return Orphans(due=tuple(due), young=tuple(young), strangers=strangers)
+    return Orphans(due=tuple(due), young=tuple(young))
