@@ -124,7 +124,8 @@ class Orphaned(Event):
 
 @frozen(kw_only=True)
 class Missed(Event):
-    """The reader was too slow, or asked for what is no longer kept: so many events are not to be had."""
+    """So many events are not to be had: the reader was too slow, or asked for what is no longer kept, or a worker had
+    to give them up because the ledger was away for too long. Whom they concerned is not known: every reader is told."""
 
     count: int
 
@@ -147,6 +148,7 @@ KINDS: dict[str, type[Event]] = {
         TerminateFailed,
         Lost,
         Orphaned,
+        Missed,
     )
 }
 """What a ledger carries, by name."""

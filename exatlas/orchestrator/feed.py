@@ -26,7 +26,8 @@ class Whose:
 
     def admits(self, event: Event) -> bool:
         """Whether an event is about them."""
-        return self.session in (None, event.session) and self.tenant in (None, event.tenant)
+        about = self.session in (None, event.session) and self.tenant in (None, event.tenant)
+        return about or isinstance(event, Missed)
 
 
 class Feed:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 
 from attrs import frozen
 
-from exatlas.orchestrator.events import Event, from_entry, to_entry
+from exatlas.orchestrator.events import Event, Missed, from_entry, to_entry
 from exatlas.orchestrator.feed import PAGE, Feed, Whose
 from exatlas.protocols import Clock, Ledger
 from exatlas.records.outbox import Entry
@@ -53,6 +53,8 @@ class Outbox:
         self._told = 0
         self._written = 0
         """So many of those that were told are in the ledger, or were given up."""
+        self._given_up = 0
+        """So many were, of which the readers are not told yet."""
         self._number = 0
         """That of the latest one that this worker has written."""
         self._marks: list[_Mark] = []
@@ -71,6 +73,7 @@ class Outbox:
         if len(self._waiting) > self._kept:
             self._waiting.popleft()
             self._written += 1
+            self._given_up += 1
             _log.warning("the ledger is away, and an event was given up")
         self._work.set()
 
@@ -129,8 +132,11 @@ class Outbox:
 
     async def _write_some(self) -> None:
         batch = [self._waiting[index] for index in range(min(BATCH, len(self._waiting)))]
-        before = self._written
-        self._number = last = await self._ledger.publish(self._owner, batch, self._kept)
+        before, given_up = self._written, self._given_up
+        gap = [to_entry(Missed(at=batch[0].at, count=given_up))] if given_up else []
+        entries = [*gap, *batch]
+        self._number = last = await self._ledger.publish(self._owner, entries, max(self._kept, len(entries)))
+        self._given_up -= given_up
         # Some of them may have been given up while they were written after all.
         for _ in range(len(batch) - (self._written - before)):
             self._waiting.popleft()

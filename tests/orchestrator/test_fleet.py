@@ -647,6 +647,23 @@ async def test_a_new_worker_replays_what_was_before_it(fleet):
     assert await read(late, 2, after=3) == before[3:]
 
 
+async def test_what_had_to_be_given_up_is_told_as_a_gap(fleet, cloud, clock):
+    one = await fleet.worker(events_kept=4)
+    sessions = [await one.spawn(**MACHINE) for _ in range(6)]
+    await clock.sleep(1)
+    last = one._outbox.feed.last
+    one.wire.cut = True
+    for session in sessions:
+        one._roster.about(session, events.Ready)
+    reading = asyncio.create_task(read(one, 2, after=last, session=sessions[-1]))
+    await clock.sleep(1)
+    one.wire.cut = False
+    await clock.sleep(10)
+    gap, event = await reading
+    assert names([gap, event]) == ["Missed", "Ready"]
+    assert (gap.count, gap.seq, event.seq) == (2, last + 1, last + 5)
+
+
 async def test_what_could_not_be_written_is_told_when_the_ledger_is_back(fleet, cloud, clock):
     one = await fleet.worker()
     session = await one.spawn(**MACHINE)
