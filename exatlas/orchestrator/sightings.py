@@ -25,7 +25,7 @@ class Sightings:
     async def seen(self, tracked: Tracked, machine: Compute) -> None:
         """A machine is there, and like this."""
         roster, before = self._roster, tracked.session
-        if not roster.holds(tracked) or tracked.last == machine:
+        if not roster.holds(tracked) or (tracked.last == machine and not tracked.is_unwritten):
             return
         tracked.last = machine
         after = _updated(before, machine, roster)
@@ -36,8 +36,11 @@ class Sightings:
             roster.schedule(tracked)
         if after.rates != before.rates:
             self._allowances.ask(tracked)
-        if _is_news(before, after) and await self._write(tracked, after) is Written.LEAVE:
-            return
+        if tracked.is_unwritten or _is_news(before, after):
+            written = await self._write(tracked, after)
+            tracked.is_unwritten = written is Written.AWAY
+            if written is Written.LEAVE:
+                return
         if machine.status is not before.compute.status:
             roster.about(after, events.StatusChanged, before=before.compute.status, after=machine.status)
         if after.is_ready and not before.is_ready:

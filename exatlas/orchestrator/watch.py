@@ -32,6 +32,8 @@ class Tracked:
     """When it was last changed by a call of ours, by the monotonic clock: what was asked before says nothing."""
     last: Compute | None = field(default=None, repr=False)
     """The machine as it was last shown."""
+    is_unwritten: bool = False
+    """Whether the ledger was away when something new was seen of it."""
     funded_until: datetime | None = None
     """When its budgets have to be asked again; None for never."""
     quiet_until: datetime | None = None

@@ -647,6 +647,20 @@ async def test_a_new_worker_replays_what_was_before_it(fleet):
     assert await read(late, 2, after=3) == before[3:]
 
 
+async def test_a_price_that_was_seen_without_the_ledger_is_written_later(fleet, cloud, clock, ledger):
+    one = await fleet.worker(poll_every=5)
+    session = await one.spawn(**MACHINE)
+    price = session.rates[0].usd_per_hour
+    one.wire.cut = True
+    cloud.set_price(session.compute.id, price * 2)
+    await clock.sleep(12)
+    one.wire.cut = False
+    await clock.sleep(6)
+    rates = (await ledger.get(session.id)).rates
+    assert [rate.usd_per_hour for rate in rates] == [price, price * 2]
+    assert rates == (await one.info(session)).rates
+
+
 async def test_what_had_to_be_given_up_is_told_as_a_gap(fleet, cloud, clock):
     one = await fleet.worker(events_kept=4)
     sessions = [await one.spawn(**MACHINE) for _ in range(6)]
