@@ -150,3 +150,9 @@ def family_of() -> Callable[[int], set[int]]:
 @pytest.fixture
 def all_gone() -> Callable[..., object]:
     return gone
+
+
+@pytest.fixture
+def url(tmp_path):
+    """Where a ledger may be."""
+    return f"sqlite:///{tmp_path / 'machines.db'}"

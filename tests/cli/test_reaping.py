@@ -10,11 +10,6 @@ from exatlas.ledger import SqlLedger
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'machines.db'}"
-
-
-@pytest.fixture
 def world(invoke, url):
     """A machine that the ledger knows, one of another owner in it, one that no ledger knows, and one without a mark."""
 

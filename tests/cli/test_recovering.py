@@ -12,11 +12,6 @@ from exatlas.ledger import SqlLedger
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'machines.db'}"
-
-
-@pytest.fixture
 def left(invoke, url, clock):
     """Ids of two machines that a process has left behind, after one of another owner's."""
 

@@ -10,11 +10,6 @@ from exatlas.ledger import SqlLedger
 
 
 @pytest.fixture
-def url(tmp_path):
-    return f"sqlite:///{tmp_path / 'machines.db'}"
-
-
-@pytest.fixture
 def kept(invoke, url):
     """The ids of two sessions and of a machine without one; a third session has ended."""
 

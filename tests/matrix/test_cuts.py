@@ -6,11 +6,12 @@ from contextlib import AsyncExitStack, suppress
 import pytest
 
 from exatlas import Orchestrator
+from exatlas.errors import AtlasError
 from exatlas.fakes.faults import Fault
 from tests.conftest import Cut, others, settle
 from tests.matrix.counting import count
 from tests.matrix.operations import OPERATIONS, Operation
-from tests.matrix.worlds import ERRORS, PROVIDERS, World
+from tests.matrix.worlds import ERRORS, PROVIDERS, DefectError, World
 
 FAULTS = (
     None,
@@ -82,7 +83,7 @@ async def test_cancelled_at_every_step(provider, operation, every_case):
                     break
                 cut = Cut(steps)
                 ready.world.ledger.knife.slow = True
-                with suppress(Exception):
+                with suppress(AtlasError, DefectError):
                     await cut(ready.work())
                 if fault is not Fault.TWICE:
                     nothing_else = operation.nobody and fault is None
@@ -113,7 +114,7 @@ async def test_failing_at_every_call(provider, operation, what, every_case):
                     if fault is not None and not world.trouble(fault, operation.troubled):
                         break
                     knife.arm(number, ERRORS[what], after=after)
-                    with suppress(Exception):
+                    with suppress(AtlasError, DefectError):
                         await asyncio.shield(asyncio.ensure_future(ready.work()))
                     was_cut = knife.cut
                     if operation.nobody and fault is None and what != "transport":

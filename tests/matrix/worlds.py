@@ -19,6 +19,10 @@ STOPPING = ("memory", "runpod", "vast", "fly")
 OWNER = "matrix"
 
 
+class DefectError(Exception):
+    """What a ledger of somebody's own may raise."""
+
+
 class Knife:
     """Raises at one call of those that go through it: before or after the call was made."""
 
@@ -191,5 +195,5 @@ class World(AbstractAsyncContextManager["World"]):
 ERRORS: Mapping[str, Exception] = {
     "transport": TransportError("cut off"),
     "ledger": LedgerError("away"),
-    "bug": RuntimeError("a defect"),
+    "bug": DefectError("a defect"),
 }
